@@ -1,0 +1,37 @@
+package attempt
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/hibiken/asynq"
+	"github.com/weir-tasks/weir/internal/batch"
+	"github.com/weir-tasks/weir/tasks"
+)
+
+// foreign runs a plain asynq task of a known type, enqueued by any asynq client.
+// It belongs to no batch: asynq's own retries, archive and result are its record.
+func (r *Runner) foreign(ctx context.Context, d *delivery) error {
+	ctx = tasks.WithInfo(ctx, tasks.Info{ID: d.id, Attempt: d.retried + 1})
+	result, took, err := r.run(ctx, d, d.typ.Policy().Timeout)
+	var throttled *tasks.ThrottledError
+	switch {
+	case err == nil:
+		r.observe(d, string(batch.OK), "", took)
+		if _, err := d.task.ResultWriter().Write(result); err != nil {
+			r.opts.Log.Warn("cannot write the result of a plain asynq task", "task", d.id, "err", err)
+		}
+		return nil
+	case errors.Is(err, errInterrupted):
+		return r.interrupted(d, err)
+	case errors.As(err, &throttled):
+		r.observe(d, "throttled", "", took)
+		return &later{err: err, after: throttled.After}
+	case final(err, 0, 1):
+		r.observe(d, string(batch.Failed), classify(err), took)
+		return fmt.Errorf("%s: %w", sanitize(err.Error()), asynq.SkipRetry)
+	}
+	r.observe(d, "retry", classify(err), took)
+	return errors.New(sanitize(err.Error()))
+}

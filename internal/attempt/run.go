@@ -1,0 +1,129 @@
+package attempt
+
+import (
+	"context"
+	"errors"
+	"runtime/debug"
+	"strconv"
+	"sync"
+	"time"
+)
+
+// graceToReturn is how long a handler may take to notice that its time is over
+// before it counts as stuck.
+const graceToReturn = 500 * time.Millisecond
+
+// ended is how a handler ended.
+type ended struct {
+	result []byte
+	err    error
+}
+
+// run calls the handler under the attempt's timeout. It returns when the handler
+// has, or soon after its time is over; the permit goes back when the handler has.
+func (r *Runner) run(ctx context.Context, d *delivery, timeout time.Duration) (result []byte, took time.Duration, err error) {
+	ctx, cancel := r.running.enter(ctx, d.batch)
+	defer cancel(nil)
+	ctx, stopClock := context.WithTimeoutCause(ctx, timeout, &timeoutError{timeout})
+	defer stopClock()
+
+	began := time.Now()
+	done := make(chan ended, 1)
+	go func() {
+		defer d.permit.Release()
+		done <- r.call(ctx, d)
+	}()
+	var e ended
+	select {
+	case e = <-done:
+	case <-ctx.Done():
+		if e, err = r.lateEnd(ctx, d, done); err != nil {
+			return nil, time.Since(began), err
+		}
+	}
+	took = time.Since(began)
+	if e.err != nil && ctx.Err() != nil && !isPanic(e.err) {
+		// Whatever the handler made of it: its context had ended, and this is why.
+		return nil, took, causeOf(ctx)
+	}
+	return e.result, took, e.err
+}
+
+// lateEnd waits a little for a handler whose context has ended. Without an end by
+// then the handler is stuck, and the error says why its context ended.
+func (r *Runner) lateEnd(ctx context.Context, d *delivery, done chan ended) (ended, error) {
+	grace := time.NewTimer(graceToReturn)
+	defer grace.Stop()
+	select {
+	case e := <-done:
+		return e, nil
+	case <-grace.C:
+	}
+	cause := causeOf(ctx)
+	r.stuck.add()
+	r.opts.Log.Warn("a handler ignores that its time is over; it keeps its slot until it returns",
+		"type", d.typ.Name(), "task", d.id, "lane", d.lane, "cause", cause, "stuck", r.Stuck())
+	go func() {
+		<-done
+		r.stuck.remove()
+		r.opts.Log.Info("a stuck handler has returned", "type", d.typ.Name(), "task", d.id, "stuck", r.Stuck())
+	}()
+	return ended{}, cause
+}
+
+// call runs the handler and catches its panic or Goexit.
+func (r *Runner) call(ctx context.Context, d *delivery) (e ended) {
+	returned := false
+	defer func() {
+		if v := recover(); v != nil {
+			stack := debug.Stack()
+			r.opts.Log.Error("a handler panicked", "type", d.typ.Name(), "task", d.id, "panic", v, "stack", string(stack))
+			e = ended{err: &panicError{value: v, stack: stack}}
+		} else if !returned {
+			e = ended{err: &panicError{value: "the handler called runtime.Goexit"}}
+		}
+	}()
+	result, err := d.typ.Run(ctx, d.task.Payload())
+	returned = true
+	return ended{result, err}
+}
+
+// causeOf is why an attempt's context ended, as an error to judge by: the timeout,
+// the batch's end, or an interruption from outside.
+func causeOf(ctx context.Context) error {
+	cause := context.Cause(ctx)
+	var timeout *timeoutError
+	if errors.As(cause, &timeout) || errors.Is(cause, errBatchCancelled) || errors.Is(cause, errBatchStopped) {
+		return cause
+	}
+	return errInterrupted
+}
+
+func isPanic(err error) bool {
+	var p *panicError
+	return errors.As(err, &p)
+}
+
+// stuck counts handlers that go on after their time.
+type stuck struct {
+	mu sync.Mutex
+	n  int
+}
+
+func (s *stuck) add()    { s.mu.Lock(); s.n++; s.mu.Unlock() }
+func (s *stuck) remove() { s.mu.Lock(); s.n--; s.mu.Unlock() }
+
+// Stuck is how many handlers go on at present though their time is over.
+func (r *Runner) Stuck() int {
+	r.stuck.mu.Lock()
+	defer r.stuck.mu.Unlock()
+	return r.stuck.n
+}
+
+func parseMicros(s string) time.Time {
+	us, err := strconv.ParseInt(s, 10, 64)
+	if err != nil || us <= 0 {
+		return time.Time{}
+	}
+	return time.UnixMicro(us)
+}

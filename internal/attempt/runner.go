@@ -1,0 +1,225 @@
+package attempt
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/hibiken/asynq"
+	"github.com/weir-tasks/weir/internal/batch"
+	"github.com/weir-tasks/weir/internal/gate"
+	"github.com/weir-tasks/weir/internal/retry"
+	"github.com/weir-tasks/weir/tasks"
+)
+
+// unknownTypeDelay is how long a task of a type that this worker does not know
+// waits in its lane for a worker that does.
+const unknownTypeDelay = 5 * time.Second
+
+// Options configure a Runner.
+type Options struct {
+	// Worker names this worker in outcomes.
+	Worker string
+	Ledger *batch.Ledger
+	Gate   *gate.Gate
+	Log    *slog.Logger
+	// Observe, if set, is told of every attempt's end.
+	Observe func(Attempt)
+}
+
+// Attempt is what Observe is told.
+type Attempt struct {
+	Type, Lane string
+	Verdict    string // an outcome's state, "retry", "throttled", "closed" or "interrupted"
+	Class      batch.Class
+	Took       time.Duration
+}
+
+// Runner runs attempts. It is an asynq.Handler, safe for concurrent use.
+type Runner struct {
+	opts    Options
+	stuck   stuck
+	running running
+	warned  sync.Map // task types that are not known here -> time of the last warning
+}
+
+// New returns a Runner.
+func New(o Options) *Runner {
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.Observe == nil {
+		o.Observe = func(Attempt) {}
+	}
+	return &Runner{opts: o, running: running{batches: make(map[string]map[*cancelFunc]struct{})}}
+}
+
+// delivery is one asynq task as it arrived.
+type delivery struct {
+	id, lane string
+	retried  int
+	batch    string // empty for a foreign asynq task
+	seq      int64
+	enqueued time.Time // zero if unknown
+	task     *asynq.Task
+	typ      *tasks.Type
+	permit   *gate.Permit
+}
+
+// ProcessTask runs one attempt; nil closes the task in asynq.
+func (r *Runner) ProcessTask(ctx context.Context, t *asynq.Task) error {
+	d := &delivery{task: t}
+	d.id, _ = asynq.GetTaskID(ctx)
+	d.lane, _ = asynq.GetQueueName(ctx)
+	d.retried, _ = asynq.GetRetryCount(ctx)
+	d.permit = r.opts.Gate.Claim(d.lane, d.id)
+	typ, known := tasks.Lookup(t.Type())
+	if !known {
+		d.permit.Release()
+		r.warnUnknown(t.Type(), d.lane)
+		return &later{err: fmt.Errorf("this worker does not know task type %q", t.Type()), after: unknownTypeDelay}
+	}
+	d.typ = typ
+	if us, ok := t.Headers()[batch.Header]; ok {
+		d.batch, d.seq, _ = batch.ParseTaskID(d.id)
+		d.enqueued = parseMicros(us)
+	}
+	if d.batch == "" {
+		return r.foreign(ctx, d)
+	}
+	return r.ofBatch(ctx, d)
+}
+
+// ofBatch runs an attempt of a batch's task: ask the ledger, run, record, close.
+func (r *Runner) ofBatch(ctx context.Context, d *delivery) error {
+	var admission batch.Admission
+	var opts *batch.Options
+	err := r.untilAnswered(ctx, func() (err error) {
+		admission, opts, err = r.opts.Ledger.Begin(ctx, d.batch, d.seq)
+		return err
+	})
+	if err != nil {
+		d.permit.Release()
+		return r.interrupted(d, err)
+	}
+	if admission != batch.Run {
+		d.permit.Release()
+		return r.notRun(ctx, d, admission)
+	}
+	wait := time.Since(d.enqueued)
+	if d.retried > 0 || d.enqueued.IsZero() {
+		wait = -time.Microsecond
+	}
+	ctx = tasks.WithInfo(ctx, tasks.Info{ID: d.id, Batch: d.batch, Seq: d.seq, Attempt: d.retried + 1})
+	result, took, err := r.run(ctx, d, opts.Timeout())
+	o := &batch.Outcome{
+		Seq: d.seq, Attempts: d.retried + 1, MS: float64(took.Microseconds()) / 1000, Worker: r.opts.Worker,
+	}
+	var throttled *tasks.ThrottledError
+	switch {
+	case err == nil:
+		o.State, o.Result = batch.OK, result
+	case errors.Is(err, errBatchCancelled):
+		o.State = batch.Cancelled
+	case errors.Is(err, errBatchStopped):
+		return nil // the producer that stopped it enqueues the task again
+	case errors.Is(err, errInterrupted):
+		return r.interrupted(d, err)
+	case errors.As(err, &throttled):
+		r.observe(d, "throttled", "", took)
+		return &later{err: err, after: throttled.After}
+	case !final(err, d.retried, opts.Retries):
+		r.observe(d, "retry", classify(err), took)
+		base, most := time.Duration(opts.BackoffMS)*time.Millisecond, time.Duration(opts.MaxBackoffMS)*time.Millisecond
+		return &later{err: err, after: backoffDelay(base, most, d.retried), counts: true}
+	default:
+		o.State, o.Class, o.Error = batch.Failed, classify(err), sanitize(err.Error())
+	}
+	if opts.WithPayload {
+		o.Payload = d.task.Payload()
+	}
+	return r.record(ctx, d, o, wait, took)
+}
+
+// notRun closes a task that must not run.
+func (r *Runner) notRun(ctx context.Context, d *delivery, a batch.Admission) error {
+	switch a {
+	case batch.IsCancelled:
+		o := &batch.Outcome{Seq: d.seq, State: batch.Cancelled, Attempts: d.retried}
+		return r.record(ctx, d, o, -time.Microsecond, 0)
+	case batch.NoBatch:
+		r.opts.Log.Error("a task's batch is gone from Redis; the task is dropped", "batch", d.batch, "seq", d.seq, "lane", d.lane)
+	}
+	r.observe(d, "closed", "", 0)
+	return nil
+}
+
+// record writes an outcome, however long Redis takes, and closes the task.
+func (r *Runner) record(ctx context.Context, d *delivery, o *batch.Outcome, wait, took time.Duration) error {
+	err := r.untilAnswered(ctx, func() error {
+		_, err := r.opts.Ledger.Record(ctx, d.batch, o, wait, d.task.Payload())
+		if errors.Is(err, batch.ErrNotFound) {
+			r.opts.Log.Error("an outcome has no batch to go to", "batch", d.batch, "seq", d.seq, "state", o.State)
+			return nil
+		}
+		return err
+	})
+	if err != nil {
+		return r.interrupted(d, err)
+	}
+	r.observe(d, string(o.State), o.Class, took)
+	return nil
+}
+
+// untilAnswered repeats a call of the ledger until it succeeds or ctx ends.
+func (r *Runner) untilAnswered(ctx context.Context, call func() error) error {
+	return retry.Until(ctx, call, func(err error, next time.Duration) {
+		r.opts.Log.Warn("the ledger does not answer; trying again", "err", err, "in", next)
+	})
+}
+
+func (r *Runner) interrupted(d *delivery, cause error) error {
+	r.observe(d, "interrupted", "", 0)
+	return &later{err: fmt.Errorf("%w: %w", errInterrupted, cause)}
+}
+
+func (r *Runner) observe(d *delivery, verdict string, class batch.Class, took time.Duration) {
+	r.opts.Observe(Attempt{Type: d.typ.Name(), Lane: d.lane, Verdict: verdict, Class: class, Took: took})
+}
+
+func (r *Runner) warnUnknown(typ, lane string) {
+	last, seen := r.warned.Load(typ)
+	if seen && time.Since(last.(time.Time)) < time.Minute {
+		return
+	}
+	r.warned.Store(typ, time.Now())
+	r.opts.Log.Warn("this worker does not know the task type; its tasks stay in their lane",
+		"type", typ, "lane", lane, "hint", "run a worker that defines it, or keep this one off the lane with --lanes")
+}
+
+// RetryDelay is asynq's RetryDelayFunc.
+func (r *Runner) RetryDelay(n int, err error, t *asynq.Task) time.Duration {
+	var l *later
+	if errors.As(err, &l) {
+		return l.after
+	}
+	if _, ours := t.Headers()[batch.Header]; ours {
+		return 0 // asynq's own errors, such as a lease that ran out
+	}
+	if typ, ok := tasks.Lookup(t.Type()); ok {
+		return backoffDelay(typ.Policy().Backoff, typ.Policy().MaxBackoff, n)
+	}
+	return asynq.DefaultRetryDelayFunc(n, err, t)
+}
+
+// IsFailure is asynq's: does this error cost an attempt?
+func (r *Runner) IsFailure(err error) bool {
+	var l *later
+	if errors.As(err, &l) {
+		return l.counts
+	}
+	return err != nil && !errors.Is(err, asynq.ErrLeaseExpired) && !errors.Is(err, context.Canceled)
+}

@@ -1,0 +1,67 @@
+package attempt
+
+import (
+	"context"
+	"errors"
+	"sync"
+
+	"github.com/weir-tasks/weir/internal/batch"
+)
+
+// Why a batch's attempts are cut off.
+var (
+	errBatchCancelled = errors.New("the batch was cancelled")
+	errBatchStopped   = errors.New("the batch was stopped")
+)
+
+// Listen obeys the ledger's announcements until ctx ends.
+func (r *Runner) Listen(ctx context.Context) {
+	r.opts.Ledger.Listen(ctx, func(name string, end batch.Ending) {
+		cause := errBatchStopped
+		if end == batch.EndCancelled {
+			cause = errBatchCancelled
+		}
+		r.running.end(name, cause)
+	})
+}
+
+// running knows the attempts of each batch that run now.
+type running struct {
+	mu      sync.Mutex
+	batches map[string]map[*cancelFunc]struct{}
+}
+
+type cancelFunc struct{ cancel context.CancelCauseFunc }
+
+// enter notes an attempt; the returned function ends it.
+func (r *running) enter(ctx context.Context, name string) (context.Context, context.CancelCauseFunc) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	if name == "" {
+		return ctx, cancel
+	}
+	f := &cancelFunc{cancel}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.batches[name] == nil {
+		r.batches[name] = make(map[*cancelFunc]struct{})
+	}
+	r.batches[name][f] = struct{}{}
+	return ctx, func(cause error) {
+		cancel(cause)
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		delete(r.batches[name], f)
+		if len(r.batches[name]) == 0 {
+			delete(r.batches, name)
+		}
+	}
+}
+
+// end cuts off all attempts of a batch.
+func (r *running) end(name string, cause error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for f := range r.batches[name] {
+		f.cancel(cause)
+	}
+}

@@ -1,0 +1,366 @@
+package batch
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// ErrNotFound says that Redis has no batch of that name.
+var ErrNotFound = errors.New("no such batch")
+
+// Phase is where a batch stands.
+type Phase string
+
+// The phases of a batch.
+const (
+	Open       Phase = "open"
+	Sealed     Phase = "sealed"
+	Done       Phase = "done"
+	GivenUp    Phase = "cancelled"
+	notCreated Phase = ""
+)
+
+// Info is a batch's record at one moment.
+type Info struct {
+	Name    string
+	Options Options
+	Phase   Phase
+	Created time.Time
+	// Next is the checkpoint: seqs below it have been enqueued or have an outcome.
+	Next int64
+	// Hash is the running hash of the input up to Next.
+	Hash string
+	// N is the number of tasks, or -1 while the batch is open.
+	N                     int64
+	OK, Failed, Cancelled int64
+	Retries               int64
+	// Given is how many outcomes were handed to the reader for good.
+	Given int64
+	// Stopped says that the producer was interrupted and withdrew its tasks.
+	Stopped bool
+}
+
+// Outcomes is how many seqs have an outcome.
+func (i *Info) Outcomes() int64 { return i.OK + i.Failed + i.Cancelled }
+
+// Complete says that every task there will be has its outcome.
+func (i *Info) Complete() bool { return i.N >= 0 && i.Outcomes() == i.N }
+
+// Ledger reads and writes the records of all batches in one Redis.
+// It is safe for concurrent use.
+type Ledger struct {
+	rdb redis.UniversalClient
+}
+
+// NewLedger returns the ledger kept in rdb.
+func NewLedger(rdb redis.UniversalClient) *Ledger { return &Ledger{rdb: rdb} }
+
+// Create makes a batch; made is false when there is one of this name already.
+// The caller then decides, by its Info, whether it is the same.
+func (l *Ledger) Create(ctx context.Context, name string, o Options) (made bool, err error) {
+	if err := ValidName(name); err != nil {
+		return false, err
+	}
+	opts, err := json.Marshal(o)
+	if err != nil {
+		return false, fmt.Errorf("create batch %q: %w", name, err)
+	}
+	now := time.Now().UnixMilli()
+	if err := l.rdb.ZAddNX(ctx, indexKey, redis.Z{Score: float64(now), Member: name}).Err(); err != nil {
+		return false, fmt.Errorf("create batch %q: %w", name, err)
+	}
+	n, err := createScript.Run(ctx, l.rdb, []string{batchKey(name)}, Format, now, opts).Int()
+	if err != nil {
+		return false, fmt.Errorf("create batch %q: %w", name, err)
+	}
+	return n == 1, nil
+}
+
+// Info reads a batch's record. ErrNotFound if there is none.
+func (l *Ledger) Info(ctx context.Context, name string) (*Info, error) {
+	h, err := l.rdb.HGetAll(ctx, batchKey(name)).Result()
+	if err != nil {
+		return nil, fmt.Errorf("read batch %q: %w", name, err)
+	}
+	if len(h) == 0 {
+		return nil, fmt.Errorf("batch %q: %w", name, ErrNotFound)
+	}
+	return parseInfo(name, h)
+}
+
+func parseInfo(name string, h map[string]string) (*Info, error) {
+	num := func(field string) int64 {
+		n, _ := strconv.ParseInt(h[field], 10, 64)
+		return n
+	}
+	if f := num("format"); f > Format {
+		return nil, fmt.Errorf("batch %q was made by a newer weir (format %d, this one reads up to %d): upgrade this program", name, f, Format)
+	}
+	i := &Info{
+		Name: name, Phase: Phase(h["state"]), Created: time.UnixMilli(num("created")),
+		Next: num("next"), Hash: h["hash"], N: -1,
+		OK: num("ok"), Failed: num("failed"), Cancelled: num("cancelled"),
+		Retries: num("retries"), Given: num("given"), Stopped: h["stopped"] != "",
+	}
+	if _, ok := h["n"]; ok {
+		i.N = num("n")
+	}
+	if err := json.Unmarshal([]byte(h["opts"]), &i.Options); err != nil {
+		return nil, fmt.Errorf("read batch %q: its options: %w", name, err)
+	}
+	return i, nil
+}
+
+// List reads all batches, the newest first. Names whose batch has been removed
+// are dropped from the index on the way.
+func (l *Ledger) List(ctx context.Context) ([]*Info, error) {
+	names, err := l.rdb.ZRevRange(ctx, indexKey, 0, -1).Result()
+	if err != nil {
+		return nil, fmt.Errorf("list batches: %w", err)
+	}
+	var all []*Info
+	for _, name := range names {
+		i, err := l.Info(ctx, name)
+		if errors.Is(err, ErrNotFound) {
+			l.rdb.ZRem(ctx, indexKey, name)
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, i)
+	}
+	return all, nil
+}
+
+// Admission is the ledger's answer to: may an attempt of this task run?
+type Admission int
+
+// The answers of Begin.
+const (
+	Run         Admission = iota // run it
+	HasOutcome                   // it has its outcome: close it
+	IsCancelled                  // the batch is cancelled: record that as its outcome
+	Forget                       // the batch is stopped: drop the task, the producer enqueues it again
+	NoBatch                      // there is no such batch
+)
+
+// Begin asks whether an attempt may run, and returns the batch's options.
+func (l *Ledger) Begin(ctx context.Context, name string, seq int64) (Admission, *Options, error) {
+	r, err := beginScript.Run(ctx, l.rdb, []string{batchKey(name), bitsKey(name, seq)},
+		seq, seq%segment, seq/segment, segment).Slice()
+	if err != nil || len(r) != 2 {
+		return 0, nil, fmt.Errorf("begin task %s: %w", TaskID(name, seq), orShape(err))
+	}
+	code, _ := r[0].(int64)
+	raw, _ := r[1].(string)
+	if raw == "" {
+		return Admission(code), nil, nil
+	}
+	var o Options
+	if err := json.Unmarshal([]byte(raw), &o); err != nil {
+		return 0, nil, fmt.Errorf("begin task %s: options of the batch: %w", TaskID(name, seq), err)
+	}
+	return Admission(code), &o, nil
+}
+
+// Record gives a task its outcome. first is false when it had one already: then
+// nothing has changed. wait is the time from enqueue to the first start, negative
+// if unknown. payload goes with a failed outcome into the dead letters.
+// ErrNotFound if the batch is gone.
+func (l *Ledger) Record(ctx context.Context, name string, o *Outcome, wait time.Duration, payload []byte) (first bool, err error) {
+	line, err := json.Marshal(o)
+	if err != nil {
+		return false, fmt.Errorf("record task %s: %w", TaskID(name, o.Seq), err)
+	}
+	var dead []byte
+	if o.State == Failed {
+		d := *o
+		d.Payload = deadPayload(payload)
+		if dead, err = json.Marshal(&d); err != nil {
+			return false, fmt.Errorf("record task %s: %w", TaskID(name, o.Seq), err)
+		}
+	}
+	keys := []string{batchKey(name), bitsKey(name, o.Seq), outKey(name), deadKey(name)}
+	n, err := recordScript.Run(ctx, l.rdb, keys, o.Seq, o.Seq%segment, o.Seq/segment, segment,
+		string(o.State), line, wait.Microseconds(), max(0, o.Attempts-1), dead).Int()
+	if err != nil {
+		return false, fmt.Errorf("record task %s: %w", TaskID(name, o.Seq), err)
+	}
+	switch n {
+	case -1:
+		return false, fmt.Errorf("record task %s: %w", TaskID(name, o.Seq), ErrNotFound)
+	case 2:
+		// Best effort: List and Info find a complete batch without an expiry too.
+		_ = l.expire(ctx, name)
+	}
+	return n > 0, nil
+}
+
+// deadPayload is the payload as the dead letters keep it: JSON as it is, anything
+// else as a JSON string.
+func deadPayload(p []byte) json.RawMessage {
+	if json.Valid(p) {
+		return p
+	}
+	if len(p) == 0 {
+		return nil
+	}
+	s, _ := json.Marshal(strings.ToValidUTF8(string(p), "\uFFFD"))
+	return s
+}
+
+// expire lets all keys of a complete batch go after its time.
+func (l *Ledger) expire(ctx context.Context, name string) error {
+	i, err := l.Info(ctx, name)
+	if err != nil {
+		return err
+	}
+	keep := time.Duration(i.Options.KeepMS) * time.Millisecond
+	pipe := l.rdb.Pipeline()
+	for _, key := range []string{batchKey(name), outKey(name), deadKey(name), lanesKey(name), bitsKey(name, i.N)} {
+		pipe.PExpire(ctx, key, keep)
+	}
+	_, err = pipe.Exec(ctx)
+	return err
+}
+
+// RewoundError says that the checkpoint is not where the producer left it: Redis
+// lost writes, another producer was here, or the batch was cancelled.
+type RewoundError struct {
+	Name  string
+	Next  int64 // where it stands; -1 when the batch is gone
+	Phase Phase
+}
+
+func (e *RewoundError) Error() string {
+	if e.Phase == notCreated {
+		return fmt.Sprintf("batch %q is gone from Redis", e.Name)
+	}
+	return fmt.Sprintf("checkpoint of batch %q (%s) stands at %d, not where this producer left it", e.Name, e.Phase, e.Next)
+}
+
+// Checkpoint moves the checkpoint from one seq to another, by compare-and-set.
+// A *RewoundError says where it stands instead.
+func (l *Ledger) Checkpoint(ctx context.Context, name string, from, to int64, hash string) error {
+	r, err := checkpointScript.Run(ctx, l.rdb, []string{batchKey(name)}, from, to, hash).Slice()
+	if err != nil || len(r) != 3 {
+		return fmt.Errorf("move checkpoint of batch %q: %w", name, orShape(err))
+	}
+	if moved, _ := r[0].(int64); moved == 1 {
+		return nil
+	}
+	next, _ := r[1].(int64)
+	phase, _ := r[2].(string)
+	return &RewoundError{Name: name, Next: next, Phase: Phase(phase)}
+}
+
+// Seal says that the source has ended. It returns the phase the batch is in now.
+func (l *Ledger) Seal(ctx context.Context, name string) (Phase, error) {
+	return l.end(ctx, name, Sealed)
+}
+
+// GiveUp marks a batch cancelled: no attempt begins any more. Outcomes for what
+// it leaves open are recorded by the workers that meet them, and by FillCancelled.
+func (l *Ledger) GiveUp(ctx context.Context, name string) (Phase, error) {
+	return l.end(ctx, name, GivenUp)
+}
+
+func (l *Ledger) end(ctx context.Context, name string, want Phase) (Phase, error) {
+	s, err := sealScript.Run(ctx, l.rdb, []string{batchKey(name), outKey(name)}, string(want)).Text()
+	if err != nil {
+		return "", fmt.Errorf("end batch %q: %w", name, err)
+	}
+	phase := Phase(s)
+	switch phase {
+	case notCreated:
+		return "", fmt.Errorf("end batch %q: %w", name, ErrNotFound)
+	case Done, GivenUp:
+		if i, err := l.Info(ctx, name); err == nil && i.Complete() {
+			_ = l.expire(ctx, name)
+		}
+	}
+	return phase, nil
+}
+
+// SetStopped marks a batch as interrupted: workers drop its tasks, which the
+// resuming producer enqueues again, or takes the mark away.
+func (l *Ledger) SetStopped(ctx context.Context, name string, stopped bool) error {
+	var err error
+	if stopped {
+		err = l.rdb.HSet(ctx, batchKey(name), "stopped", 1).Err()
+	} else {
+		err = l.rdb.HDel(ctx, batchKey(name), "stopped").Err()
+	}
+	if err != nil {
+		return fmt.Errorf("stop batch %q: %w", name, err)
+	}
+	return nil
+}
+
+// AddLane notes that tasks of the batch go to a lane.
+func (l *Ledger) AddLane(ctx context.Context, name, lane string) error {
+	if err := l.rdb.SAdd(ctx, lanesKey(name), lane).Err(); err != nil {
+		return fmt.Errorf("note lane of batch %q: %w", name, err)
+	}
+	return nil
+}
+
+// Lanes are the lanes that tasks of the batch went to.
+func (l *Ledger) Lanes(ctx context.Context, name string) ([]string, error) {
+	lanes, err := l.rdb.SMembers(ctx, lanesKey(name)).Result()
+	if err != nil {
+		return nil, fmt.Errorf("read lanes of batch %q: %w", name, err)
+	}
+	return lanes, nil
+}
+
+// DeadLetters is how many failed outcomes the batch keeps with their payload.
+func (l *Ledger) DeadLetters(ctx context.Context, name string) (int64, error) {
+	n, err := l.rdb.HLen(ctx, deadKey(name)).Result()
+	if err != nil {
+		return 0, fmt.Errorf("count dead letters of batch %q: %w", name, err)
+	}
+	return n, nil
+}
+
+// Lease makes id the producer of a batch for a while, or returns who is. dead
+// names a holder known to have died, which does not count.
+func (l *Ledger) Lease(ctx context.Context, name, id, dead string, d time.Duration) (holder string, err error) {
+	holder, err = leaseScript.Run(ctx, l.rdb, []string{producerKey(name)}, id, d.Milliseconds(), dead).Text()
+	if err != nil {
+		return "", fmt.Errorf("become producer of batch %q: %w", name, err)
+	}
+	return holder, nil
+}
+
+// Release gives the producer's lease back.
+func (l *Ledger) Release(ctx context.Context, name, id string) error {
+	return releaseScript.Run(ctx, l.rdb, []string{producerKey(name)}, id).Err()
+}
+
+// Discard removes the record of a batch that has not been fed.
+func (l *Ledger) Discard(ctx context.Context, name string) error {
+	pipe := l.rdb.Pipeline()
+	pipe.Del(ctx, batchKey(name), lanesKey(name))
+	pipe.ZRem(ctx, indexKey, name)
+	if _, err := pipe.Exec(ctx); err != nil {
+		return fmt.Errorf("discard batch %q: %w", name, err)
+	}
+	return nil
+}
+
+// orShape is err, or, where there is none, the complaint that the reply's shape was wrong.
+func orShape(err error) error {
+	if err != nil {
+		return err
+	}
+	return errors.New("reply of unexpected shape")
+}

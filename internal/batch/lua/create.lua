@@ -1,0 +1,11 @@
+-- create.lua: make a batch unless there is one of this name.
+-- KEYS[1] weir:{NAME}:batch
+-- ARGV[1] format  ARGV[2] created (ms)  ARGV[3] options (JSON)
+-- Returns 1 when made, 0 when it was there already.
+-- Retry: after a lost reply the second call returns 0; the caller compares options.
+if redis.call('EXISTS', KEYS[1]) == 1 then
+  return 0
+end
+redis.call('HSET', KEYS[1], 'format', ARGV[1], 'created', ARGV[2], 'opts', ARGV[3],
+  'state', 'open', 'next', 0, 'hash', '', 'ok', 0, 'failed', 0, 'cancelled', 0, 'retries', 0)
+return 1

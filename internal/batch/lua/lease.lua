@@ -1,0 +1,10 @@
+-- lease.lua: be, or stay, the one producer of a batch.
+-- KEYS[1] weir:{NAME}:producer
+-- ARGV[1] who asks  ARGV[2] length (ms)  ARGV[3] a holder known to be dead, or ''
+-- Returns '' when held by the asker, else the holder.
+local holder = redis.call('GET', KEYS[1])
+if holder and holder ~= ARGV[1] and holder ~= ARGV[3] then
+  return holder
+end
+redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+return ''

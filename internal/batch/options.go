@@ -1,0 +1,54 @@
+package batch
+
+import (
+	"fmt"
+	"time"
+)
+
+// Options are what a batch was made with. They never change; every worker reads
+// them with each task.
+type Options struct {
+	Type string `json:"type"`
+	// Lane is where the tasks go; empty means each type's own.
+	Lane string `json:"lane,omitempty"`
+	// Timeout is one attempt's, in milliseconds.
+	TimeoutMS int64 `json:"timeout_ms"`
+	// Retries is how many attempts may follow the first.
+	Retries int `json:"retries"`
+	// BackoffMS is the base of the exponential backoff, MaxBackoffMS its cap.
+	BackoffMS    int64 `json:"backoff_ms"`
+	MaxBackoffMS int64 `json:"max_backoff_ms"`
+	// WithPayload adds the payload to every outcome, not only to failed ones.
+	WithPayload bool `json:"with_payload,omitempty"`
+	// Input describes the source, for people and for telling two inputs apart.
+	Input string `json:"input,omitempty"`
+	// Out is the file the outcomes go to, if any.
+	Out string `json:"out,omitempty"`
+	// Keep is how long the batch stays after it is done, in milliseconds.
+	KeepMS int64 `json:"keep_ms"`
+}
+
+// Timeout is the time one attempt may take.
+func (o *Options) Timeout() time.Duration { return time.Duration(o.TimeoutMS) * time.Millisecond }
+
+// Differs names the first option in which o and p differ, or "".
+func (o *Options) Differs(p *Options) string {
+	for _, f := range []struct {
+		name string
+		a, b any
+	}{
+		{"task type", o.Type, p.Type},
+		{"--lane", o.Lane, p.Lane},
+		{"--timeout", o.Timeout(), p.Timeout()},
+		{"--retries", o.Retries, p.Retries},
+		{"--backoff", o.BackoffMS, p.BackoffMS},
+		{"--with-payload", o.WithPayload, p.WithPayload},
+		{"input", o.Input, p.Input},
+		{"--out", o.Out, p.Out},
+	} {
+		if f.a != f.b {
+			return fmt.Sprintf("%s was %q and is now %q", f.name, fmt.Sprint(f.a), fmt.Sprint(f.b))
+		}
+	}
+	return ""
+}

@@ -1,0 +1,52 @@
+package batch
+
+import (
+	"encoding/json"
+	"fmt"
+)
+
+// State is what finally became of a task.
+type State string
+
+// The three outcomes. Exactly one of them is recorded per seq, ever.
+const (
+	OK        State = "ok"
+	Failed    State = "failed"
+	Cancelled State = "cancelled"
+)
+
+// Class says why a task failed.
+type Class string
+
+// Classes of failed outcomes. Timeout, Panic and Exhausted name the kind of the
+// last failure of a task that has spent all its attempts.
+const (
+	Invalid   Class = "invalid"   // the payload does not fit the task type
+	Permanent Class = "permanent" // the handler said that a retry cannot help
+	Timeout   Class = "timeout"
+	Panic     Class = "panic"
+	Exhausted Class = "exhausted" // any other error
+)
+
+// Outcome is one line of a batch's outcome stream, as users see it.
+type Outcome struct {
+	Seq      int64           `json:"seq"`
+	State    State           `json:"state"`
+	Result   json.RawMessage `json:"result,omitempty"`
+	Error    string          `json:"error,omitempty"`
+	Class    Class           `json:"class,omitempty"`
+	Attempts int             `json:"attempts"`
+	// MS is how long the last attempt's handler ran, in milliseconds.
+	MS      float64         `json:"ms"`
+	Worker  string          `json:"worker,omitempty"`
+	Payload json.RawMessage `json:"payload,omitempty"`
+}
+
+// ParseOutcome reads a line of an outcome stream.
+func ParseOutcome(line []byte) (*Outcome, error) {
+	var o Outcome
+	if err := json.Unmarshal(line, &o); err != nil {
+		return nil, fmt.Errorf("read outcome: %w", err)
+	}
+	return &o, nil
+}

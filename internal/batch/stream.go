@@ -1,0 +1,67 @@
+package batch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// Entry is one entry of a batch's outcome stream.
+type Entry struct {
+	// ID is its place in the stream.
+	ID string
+	// Line is the outcome as JSON, without a newline. Empty in the last entry.
+	Line []byte
+	// Wait is the time from enqueue to the first start; negative if unknown.
+	Wait time.Duration
+	// End is set in the last entry: every task has its outcome.
+	End bool
+}
+
+// Start is the place before the first entry of a stream.
+const Start = "0-0"
+
+// Read returns up to count entries after a place in the stream, waiting up to
+// block for the first. None in time is no error.
+func (l *Ledger) Read(ctx context.Context, name, after string, count int64, block time.Duration) ([]Entry, error) {
+	streams, err := l.rdb.XRead(ctx, &redis.XReadArgs{
+		Streams: []string{outKey(name), after}, Count: count, Block: block,
+	}).Result()
+	if errors.Is(err, redis.Nil) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read outcomes of batch %q: %w", name, err)
+	}
+	var entries []Entry
+	for _, s := range streams {
+		for _, m := range s.Messages {
+			e := Entry{ID: m.ID, Wait: -time.Microsecond}
+			_, e.End = m.Values["end"]
+			if line, ok := m.Values["o"].(string); ok {
+				e.Line = []byte(line)
+			}
+			if w, ok := m.Values["w"].(string); ok {
+				if us, err := strconv.ParseInt(w, 10, 64); err == nil {
+					e.Wait = time.Duration(us) * time.Microsecond
+				}
+			}
+			entries = append(entries, e)
+		}
+	}
+	return entries, nil
+}
+
+// Trim forgets all entries before keep, of which, with those of earlier trims,
+// given outcomes have been handed to the reader for good.
+func (l *Ledger) Trim(ctx context.Context, name, keep string, given int64) error {
+	err := trimScript.Run(ctx, l.rdb, []string{batchKey(name), outKey(name)}, keep, given).Err()
+	if err != nil {
+		return fmt.Errorf("trim outcomes of batch %q: %w", name, err)
+	}
+	return nil
+}

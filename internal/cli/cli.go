@@ -1,0 +1,117 @@
+// Package cli is what the two commands have in common: flags, logging, signals
+// and exit statuses.
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"github.com/alecthomas/kong"
+)
+
+// Exit statuses.
+const (
+	OK          = 0   // all tasks ended ok
+	SomeFailed  = 1   // some tasks failed; they are in the output
+	Usage       = 2   // wrong usage or input
+	System      = 3   // Redis or the system failed; the same command resumes
+	Interrupted = 130 // likewise
+)
+
+// Status is an error that sets the exit status. Err may be nil: then all has been
+// said already.
+type Status struct {
+	Code int
+	Err  error
+}
+
+func (s *Status) Error() string {
+	if s.Err == nil {
+		return fmt.Sprintf("exit status %d", s.Code)
+	}
+	return s.Err.Error()
+}
+
+func (s *Status) Unwrap() error { return s.Err }
+
+// UsageError is a Status for wrong usage or input.
+func UsageError(format string, args ...any) error {
+	return &Status{Usage, fmt.Errorf(format, args...)}
+}
+
+// Common are the flags of both commands.
+type Common struct {
+	Redis     string           `help:"Redis, as redis://, rediss://, unix://, redis-sentinel:// or redis-cluster://; also REDIS_URL." placeholder:"URL" env:"WEIR_REDIS,REDIS_URL"`
+	LogLevel  string           `help:"Least level that is logged: debug, info, warn or error." enum:"debug,info,warn,error" default:"info" env:"WEIR_LOG_LEVEL"`
+	LogFormat string           `help:"Form of the log: text or json." enum:"text,json" default:"text" env:"WEIR_LOG_FORMAT"`
+	Version   kong.VersionFlag `help:"Print the version and leave."`
+}
+
+// Logger logs to w as the flags say.
+func (c *Common) Logger(w io.Writer) *slog.Logger {
+	var level slog.Level
+	_ = level.UnmarshalText([]byte(c.LogLevel)) // the flag's enum allows only valid ones
+	o := &slog.HandlerOptions{Level: level}
+	if c.LogFormat == "json" {
+		return slog.New(slog.NewJSONHandler(w, o))
+	}
+	return slog.New(slog.NewTextHandler(w, o))
+}
+
+// Parse reads args into a kong grammar; every flag is also an environment variable
+// WEIR_NAME. A wrong command line is a Status Usage.
+func Parse(grammar any, name, description string, args []string, options ...kong.Option) (*kong.Context, error) {
+	options = append([]kong.Option{
+		kong.Name(name), kong.Description(description), kong.DefaultEnvars("WEIR"),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 100}),
+		kong.Vars{"version": Version()},
+	}, options...)
+	parser, err := kong.New(grammar, options...)
+	if err != nil {
+		return nil, err
+	}
+	ctx, err := parser.Parse(args)
+	if err != nil {
+		return nil, &Status{Usage, fmt.Errorf("%w (see %s --help)", err, name)}
+	}
+	return ctx, nil
+}
+
+// Main runs a command and leaves with its exit status. The context it gets ends at
+// the first SIGINT or SIGTERM; the second leaves at once, and what was begun comes
+// back by itself: through the ledger and the leases.
+func Main(name string, run func(ctx context.Context) error) {
+	// A closed stdout is an error to handle, not the process' end.
+	signal.Ignore(syscall.SIGPIPE)
+	ctx, cancel := context.WithCancelCause(context.Background())
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
+	go func() {
+		cancel(&Status{Code: Interrupted, Err: fmt.Errorf("stopped by %v", <-signals)})
+		<-signals
+		fmt.Fprintf(os.Stderr, "%s: second signal, leaving at once\n", name)
+		os.Exit(Interrupted)
+	}()
+	os.Exit(exitCode(name, os.Stderr, run(ctx)))
+}
+
+func exitCode(name string, stderr io.Writer, err error) int {
+	if err == nil {
+		return OK
+	}
+	var status *Status
+	if !errors.As(err, &status) {
+		status = &Status{System, err}
+	}
+	if status.Err != nil {
+		fmt.Fprintf(stderr, "%s: %s\n", name, strings.ReplaceAll(err.Error(), "\n", "; "))
+	}
+	return status.Code
+}

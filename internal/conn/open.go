@@ -1,0 +1,105 @@
+package conn
+
+import (
+	"cmp"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/maintnotifications"
+)
+
+// What a URL that does not say otherwise gets.
+const (
+	// DefaultPoolSize is for some hundred goroutines with commands of under a
+	// millisecond, and a few connections parked in blocking reads.
+	DefaultPoolSize = 64
+	// DefaultTimeout for dialing, reading and writing. Shorter than the 10 s after
+	// which a silent worker is taken for dead; longer than an fsync of the AOF on
+	// a busy disk. Blocking reads add their own wait to it.
+	DefaultTimeout = 5 * time.Second
+)
+
+// Open makes a client for a URL (see the package comment for their forms). It
+// does not connect, but reads the certificates that the URL names. The error
+// says what is wrong with the URL, without quoting a password.
+func Open(rawURL string) (redis.UniversalClient, error) {
+	t, err := parse(rawURL)
+	if err != nil {
+		return nil, err
+	}
+	o := t.universal()
+	if t.tls {
+		if o.TLSConfig, err = t.options.tlsConfig(); err != nil {
+			return nil, fmt.Errorf("redis URL: %w", err)
+		}
+	}
+	switch t.kind {
+	case sentinel:
+		return redis.NewFailoverClient(o.Failover()), nil
+	case cluster:
+		return redis.NewClusterClient(o.Cluster()), nil
+	default:
+		return redis.NewClient(o.Simple()), nil
+	}
+}
+
+func (t target) universal() *redis.UniversalOptions {
+	return &redis.UniversalOptions{
+		Addrs:            t.addrs,
+		MasterName:       t.master,
+		DB:               t.db,
+		Username:         t.user,
+		Password:         t.password,
+		SentinelUsername: t.options.sentinelUser,
+		SentinelPassword: t.options.sentinelPassword,
+
+		PoolSize:     cmp.Or(t.options.poolSize, DefaultPoolSize),
+		DialTimeout:  cmp.Or(t.options.dialTimeout, DefaultTimeout),
+		ReadTimeout:  cmp.Or(t.options.readTimeout, DefaultTimeout),
+		WriteTimeout: cmp.Or(t.options.writeTimeout, DefaultTimeout),
+		// A refused dial is reported at once: the command's own retries, Ready and
+		// the callers' backoff try again, later and more slowly.
+		DialerRetries:         1,
+		ContextTimeoutEnabled: true,
+
+		Protocol:                 2,
+		DisableIdentity:          true,
+		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
+	}
+}
+
+// tlsConfig leaves ServerName empty unless told: go-redis then takes the name
+// of each host it dials, which is right for the nodes of a cluster too.
+func (o options) tlsConfig() (*tls.Config, error) {
+	c := &tls.Config{
+		MinVersion:         tls.VersionTLS12,
+		ServerName:         o.serverName,
+		InsecureSkipVerify: o.skipVerify,
+	}
+	if o.ca != "" {
+		pem, err := os.ReadFile(o.ca)
+		if err != nil {
+			return nil, fmt.Errorf("option ca: %w", err)
+		}
+		c.RootCAs = x509.NewCertPool()
+		if !c.RootCAs.AppendCertsFromPEM(pem) {
+			return nil, fmt.Errorf("option ca: %s holds no PEM certificate", o.ca)
+		}
+	}
+	if o.cert != "" {
+		pair, err := tls.LoadX509KeyPair(o.cert, o.key)
+		if errors.Is(err, os.ErrNotExist) || errors.Is(err, os.ErrPermission) {
+			return nil, fmt.Errorf("options cert and key: %w", err)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("options cert and key: %s and %s: %w", o.cert, o.key, err)
+		}
+		c.Certificates = []tls.Certificate{pair}
+	}
+	return c, nil
+}

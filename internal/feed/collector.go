@@ -1,0 +1,87 @@
+package feed
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// collector is the Redis client that asynq.Client is given: it collects the
+// enqueues of a chunk and sends them in one pipeline, in order. asynq makes the
+// messages and its script does the enqueue; only the sending is put off.
+type collector struct {
+	redis.UniversalClient // what is no script: asynq adds the queue's name to its set
+	pipe                  redis.Pipeliner
+	sent                  []*redis.Cmd
+	known                 map[string]bool // scripts that Redis has, by hash
+}
+
+func newCollector(rdb redis.UniversalClient) *collector {
+	return &collector{UniversalClient: rdb, pipe: rdb.Pipeline(), known: make(map[string]bool)}
+}
+
+// noScript makes asynq call Eval, with the script's text.
+type noScript struct{}
+
+func (noScript) Error() string { return "NOSCRIPT not loaded yet" }
+func (noScript) RedisError()   {}
+
+// EvalSha puts a script's call into the pipeline and tells asynq that the task was
+// enqueued. Its true answer would be whether the task ID was free; one that is not
+// belongs to this very task, sent before, so both answers are the same to us.
+func (c *collector) EvalSha(ctx context.Context, sha string, keys []string, args ...any) *redis.Cmd {
+	cmd := redis.NewCmd(ctx)
+	if !c.known[sha] {
+		cmd.SetErr(noScript{})
+		return cmd
+	}
+	c.sent = append(c.sent, c.pipe.EvalSha(ctx, sha, keys, args...))
+	cmd.SetVal(int64(1))
+	return cmd
+}
+
+// Eval loads a script, once, and goes on as EvalSha.
+func (c *collector) Eval(ctx context.Context, src string, keys []string, args ...any) *redis.Cmd {
+	sha, err := c.ScriptLoad(ctx, src).Result()
+	if err != nil {
+		cmd := redis.NewCmd(ctx)
+		cmd.SetErr(err)
+		return cmd
+	}
+	c.known[sha] = true
+	return c.EvalSha(ctx, sha, keys, args...)
+}
+
+// discard forgets what was collected.
+func (c *collector) discard() {
+	c.pipe.Discard()
+	c.sent = nil
+}
+
+// send sends what was collected. After an error the whole chunk may be collected
+// and sent again.
+func (c *collector) send(ctx context.Context) error {
+	sent := c.sent
+	c.sent = nil
+	if len(sent) == 0 {
+		return nil
+	}
+	_, _ = c.pipe.Exec(ctx) // each command has its own error
+	for _, cmd := range sent {
+		err := cmd.Err()
+		if err == nil {
+			continue
+		}
+		if redis.HasErrorPrefix(err, "NOSCRIPT") {
+			clear(c.known) // Redis was restarted; they are loaded again with the next try
+		}
+		return fmt.Errorf("enqueue: %w", err)
+	}
+	return nil
+}
+
+var (
+	_ redis.UniversalClient = (*collector)(nil)
+	_ redis.Error           = noScript{}
+)

@@ -1,0 +1,119 @@
+package feed
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/weir-tasks/weir/internal/batch"
+	"github.com/weir-tasks/weir/internal/queue"
+)
+
+// settle is how often Cancel and Stop look again for what is still being run.
+const settle = 50 * time.Millisecond
+
+// Cancel gives a batch up: no attempt begins any more, running ones are cut off,
+// and every task without an outcome gets the outcome cancelled. It returns when
+// all have one, or when ctx ends: then the workers record what they still run.
+// A batch that is done already stays done.
+func Cancel(ctx context.Context, rdb redis.UniversalClient, ledger *batch.Ledger, name string) error {
+	phase, err := ledger.GiveUp(ctx, name)
+	if err != nil || phase == batch.Done {
+		return err
+	}
+	filled := false
+	for {
+		active, err := withdraw(ctx, rdb, ledger, name, batch.EndCancelled)
+		if err != nil {
+			return err
+		}
+		if !filled || len(active) == 0 {
+			if err := fillBut(ctx, ledger, name, active); err != nil {
+				return err
+			}
+			filled = true
+		}
+		if len(active) == 0 {
+			return nil
+		}
+		if !pause(ctx, settle) {
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// fillBut records the outcome cancelled for all that have none but the active ones.
+func fillBut(ctx context.Context, ledger *batch.Ledger, name string, active []string) error {
+	running := make(map[int64]bool, len(active))
+	for _, id := range active {
+		if _, seq, ok := batch.ParseTaskID(id); ok {
+			running[seq] = true
+		}
+	}
+	_, err := ledger.FillCancelled(ctx, name, func(seq int64) bool { return running[seq] })
+	return err
+}
+
+// Stop takes a batch's tasks out of Redis without outcomes, so that nothing of it
+// is left running; Resume and feeding it again goes on with it. It returns how
+// many were still being run when ctx ended: 0 if none.
+func Stop(ctx context.Context, rdb redis.UniversalClient, ledger *batch.Ledger, name string) (left int, err error) {
+	if err := ledger.SetStopped(ctx, name, true); err != nil {
+		return 0, err
+	}
+	return drain(ctx, rdb, ledger, name)
+}
+
+// Resume waits until nothing of a stopped batch is being run any more, and takes
+// the mark away. Without the wait a worker could still drop a task which the
+// resumed producer takes for enqueued.
+func Resume(ctx context.Context, rdb redis.UniversalClient, ledger *batch.Ledger, name string) error {
+	left, err := drain(ctx, rdb, ledger, name)
+	if err != nil {
+		return err
+	}
+	if left > 0 {
+		return context.Cause(ctx)
+	}
+	return ledger.SetStopped(ctx, name, false)
+}
+
+func drain(ctx context.Context, rdb redis.UniversalClient, ledger *batch.Ledger, name string) (left int, err error) {
+	for {
+		active, err := withdraw(ctx, rdb, ledger, name, batch.EndStopped)
+		if errors.Is(err, context.DeadlineExceeded) && left > 0 {
+			return left, nil
+		}
+		if err != nil {
+			return 0, err
+		}
+		left = len(active)
+		if left == 0 || !pause(ctx, settle) {
+			return left, nil
+		}
+	}
+}
+
+// withdraw takes out what nobody runs and cuts off what somebody does.
+func withdraw(ctx context.Context, rdb redis.UniversalClient, ledger *batch.Ledger, name string, end batch.Ending) (active []string, err error) {
+	lanes, err := ledger.Lanes(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	_, active, err = queue.Withdraw(ctx, rdb, lanes, name)
+	if err != nil || len(active) == 0 {
+		return nil, err
+	}
+	return active, ledger.Announce(ctx, name, end)
+}
+
+// pause waits; false when ctx ended first.
+func pause(ctx context.Context, d time.Duration) bool {
+	select {
+	case <-ctx.Done():
+		return false
+	case <-time.After(d):
+		return true
+	}
+}

@@ -1,0 +1,275 @@
+package feed
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"github.com/hibiken/asynq"
+	"github.com/redis/go-redis/v9"
+	"github.com/weir-tasks/weir/internal/batch"
+	"github.com/weir-tasks/weir/internal/queue"
+	"github.com/weir-tasks/weir/internal/retry"
+	"github.com/weir-tasks/weir/internal/source"
+)
+
+const (
+	// chunk is the most records handled at once, between two moves of the checkpoint.
+	chunk = 512
+
+	// poll is how often a full window is looked at when nobody tells that it opened.
+	poll = 20 * time.Millisecond
+)
+
+// ErrTooManyFailures says that the batch keeps as many dead letters as it may.
+var ErrTooManyFailures = errors.New("too many failures")
+
+// ErrCancelled says that the batch was cancelled, here or by somebody else.
+var ErrCancelled = errors.New("the batch was cancelled")
+
+// ErrInput marks the source's own errors: the input could not be read to its end.
+var ErrInput = errors.New("the input ends early")
+
+// InputError says that the input is not the one the batch was begun with.
+type InputError struct {
+	Name   string
+	Next   int64 // records that the batch has read before
+	Reason string
+}
+
+func (e *InputError) Error() string {
+	return fmt.Sprintf("batch %q was begun with other input: %s; give it the same input, or choose another --batch name", e.Name, e.Reason)
+}
+
+// Options configure a Feeder.
+type Options struct {
+	Name     string
+	TaskType string
+	Lane     string
+	Timeout  time.Duration
+	// Window is the most tasks in Redis without an outcome; asked before each chunk.
+	Window func(context.Context) int64
+	// Ahead, if set, is the seq that must not be reached yet (an ordered reader's bound).
+	Ahead func() int64
+	// MaxFailures is how many dead letters the batch may keep.
+	MaxFailures int64
+	// Producer names this process in the outcomes of invalid records.
+	Producer string
+	// Trouble hears when Redis does not answer, and of the wait.
+	Trouble func(err error, next time.Duration)
+	Log     *slog.Logger
+}
+
+// Feeder feeds one batch.
+type Feeder struct {
+	rdb     redis.UniversalClient
+	ledger  *batch.Ledger
+	client  *asynq.Client // on collect
+	collect *collector
+	src     source.Source
+	opts    Options
+
+	next    int64 // the seq of the next record
+	fed     int64 // the checkpoint: what is below it was read before
+	hash    hash.Hash
+	settled chan struct{}
+	read    atomic.Int64
+}
+
+// New returns a Feeder of a batch that Create has made.
+func New(rdb redis.UniversalClient, ledger *batch.Ledger, src source.Source, o Options) *Feeder {
+	collect := newCollector(rdb)
+	return &Feeder{
+		rdb: rdb, ledger: ledger, client: asynq.NewClientFromRedisClient(collect), collect: collect, src: src, opts: o,
+		hash: sha256.New(), settled: make(chan struct{}, 1),
+	}
+}
+
+// Read is how many records have been given a seq so far.
+func (f *Feeder) Read() int64 { return max(f.read.Load(), 0) }
+
+// Settled tells the feeder that outcomes came: its window may have opened.
+func (f *Feeder) Settled() {
+	select {
+	case f.settled <- struct{}{}:
+	default:
+	}
+}
+
+// Run feeds the batch until its source ends, and seals it. It returns ErrCancelled,
+// ErrTooManyFailures, an *InputError, ErrInput with the source's error, or ctx's.
+func (f *Feeder) Run(ctx context.Context) error {
+	var info *batch.Info
+	err := f.insist(ctx, func() (err error) {
+		info, err = f.ledger.Info(ctx, f.opts.Name)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if info.Phase == batch.GivenUp {
+		return ErrCancelled
+	}
+	f.fed = info.Next
+	if err := f.insist(ctx, func() error { return f.ledger.AddLane(ctx, f.opts.Name, f.opts.Lane) }); err != nil {
+		return err
+	}
+	records := look(ctx, f.src)
+	for {
+		n, err := f.room(ctx)
+		if err != nil {
+			return err
+		}
+		got, end := records.next(ctx, n)
+		if err := f.feed(ctx, got, info); err != nil {
+			return err
+		}
+		if end == io.EOF {
+			return f.seal(ctx)
+		}
+		if end != nil && ctx.Err() == nil {
+			return fmt.Errorf("%w: %w", ErrInput, end)
+		}
+		if end != nil {
+			return end
+		}
+	}
+}
+
+// room waits until the window has room, and returns how much, at most a chunk.
+func (f *Feeder) room(ctx context.Context) (int, error) {
+	for {
+		n := int64(chunk)
+		if f.next < f.fed {
+			return int(min(n, f.fed-f.next)), nil // these were let in before
+		}
+		var info *batch.Info
+		err := f.insist(ctx, func() (err error) {
+			info, err = f.ledger.Info(ctx, f.opts.Name)
+			return err
+		})
+		if err != nil {
+			return 0, err
+		}
+		if info.Phase == batch.GivenUp {
+			return 0, ErrCancelled
+		}
+		if f.opts.MaxFailures > 0 && info.Failed >= f.opts.MaxFailures {
+			return 0, fmt.Errorf("batch %q has kept %d failed tasks, its --max-failures: %w", f.opts.Name, info.Failed, ErrTooManyFailures)
+		}
+		n = min(n, f.opts.Window(ctx)-(f.next-info.Outcomes()))
+		if f.opts.Ahead != nil {
+			n = min(n, f.opts.Ahead()-f.next)
+		}
+		if n > 0 {
+			return int(n), nil
+		}
+		select {
+		case <-ctx.Done():
+			return 0, context.Cause(ctx)
+		case <-f.settled:
+		case <-time.After(poll):
+		}
+	}
+}
+
+// feed gives records their seqs, their tasks or outcomes, and moves the checkpoint.
+func (f *Feeder) feed(ctx context.Context, records []source.Record, info *batch.Info) error {
+	if len(records) == 0 {
+		return nil
+	}
+	from := f.next
+	for i := range records {
+		f.addToHash(records[i].Raw)
+	}
+	to := from + int64(len(records))
+	if to > batch.MaxTasks {
+		return fmt.Errorf("batch %q: more than %d tasks", f.opts.Name, int64(batch.MaxTasks))
+	}
+	var have []bool
+	if from < f.fed {
+		err := f.insist(ctx, func() (err error) {
+			have, err = f.ledger.Have(ctx, f.opts.Name, from, len(records))
+			return err
+		})
+		if err != nil {
+			return err
+		}
+	}
+	if err := f.enqueue(ctx, from, records, have); err != nil {
+		return err
+	}
+	f.next = to
+	f.read.Store(to)
+	switch {
+	case to < f.fed:
+		return nil
+	case to == f.fed:
+		if sum := f.sum(); sum != info.Hash {
+			return &InputError{f.opts.Name, f.fed, fmt.Sprintf("its first %d records differ from those read before", f.fed)}
+		}
+		return nil
+	case info.N >= 0:
+		return &InputError{f.opts.Name, info.N, fmt.Sprintf("it had %d records, and now has more", info.N)}
+	}
+	if err := f.checkpoint(ctx, from, to); err != nil {
+		return err
+	}
+	// A wake-up that is lost costs a second: the gates look by themselves.
+	_ = queue.Wake(ctx, f.rdb, f.opts.Lane)
+	return nil
+}
+
+func (f *Feeder) checkpoint(ctx context.Context, from, to int64) error {
+	sum := f.sum()
+	err := f.insist(ctx, func() error { return f.ledger.Checkpoint(ctx, f.opts.Name, from, to, sum) })
+	var rewound *batch.RewoundError
+	if errors.As(err, &rewound) && rewound.Phase == batch.GivenUp {
+		return ErrCancelled
+	}
+	return err
+}
+
+func (f *Feeder) seal(ctx context.Context) error {
+	if f.next < f.fed {
+		return &InputError{f.opts.Name, f.fed, fmt.Sprintf("it had %d records or more, and now has %d", f.fed, f.next)}
+	}
+	var phase batch.Phase
+	err := f.insist(ctx, func() (err error) {
+		phase, err = f.ledger.Seal(ctx, f.opts.Name)
+		return err
+	})
+	if err == nil && phase == batch.GivenUp {
+		return ErrCancelled
+	}
+	return err
+}
+
+// insist repeats a call until Redis answers.
+func (f *Feeder) insist(ctx context.Context, call func() error) error {
+	return retry.Until(ctx, func() error {
+		err := call()
+		var rewound *batch.RewoundError
+		if errors.Is(err, batch.ErrNotFound) || errors.As(err, &rewound) {
+			return retry.Permanent(err)
+		}
+		return err
+	}, f.opts.Trouble)
+}
+
+func (f *Feeder) addToHash(raw []byte) {
+	var size [8]byte
+	binary.BigEndian.PutUint64(size[:], uint64(len(raw)))
+	f.hash.Write(size[:])
+	f.hash.Write(raw)
+}
+
+func (f *Feeder) sum() string { return hex.EncodeToString(f.hash.Sum(nil)) }

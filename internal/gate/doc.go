@@ -1,0 +1,25 @@
+// Package gate is the Redis client that asynq.Server is given: every dequeue
+// passes through it.
+//
+// asynq asks for a task of one placeholder queue. The gate answers with a task of
+// any lane that has both a permit and work: it waits (woken, not polling), takes
+// as many tasks as it gets permits for in one pipeline, and hands them out one by
+// one. asynq never checks that a message is of the queue it asked for, and acks,
+// leases and results go by the message's own queue; so one Server serves any
+// number of lanes, known or not when it started. asynq's forwarding of due
+// retries and scheduled tasks is repeated for every lane.
+//
+// What always holds:
+//
+//   - No task is taken without a permit, so none waits in this worker.
+//   - A permit goes back when the handler has returned, when asynq skipped the
+//     handler, and when taking the task failed.
+//   - asynq's scripts run as asynq wrote them: the gate repeats their calls with
+//     another lane's keys, and knows none of their text.
+//   - An ack whose context asynq has cancelled already (its syncer re-sends with
+//     the context of the first try) is sent with a live one.
+//   - Redis errors make the dequeue wait before it returns; it never spins.
+//
+// Stop makes the gate take nothing new and gives back at once what was taken and
+// not handed out.
+package gate

@@ -1,0 +1,337 @@
+package gate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/weir-tasks/weir/internal/lane"
+	"github.com/weir-tasks/weir/internal/queue"
+)
+
+// Placeholder is the queue that the asynq.Server is configured with. No task ever
+// is in it: a lane's name cannot contain a colon.
+const Placeholder = "weir:gate"
+
+const (
+	// patience is the longest that one dequeue waits. asynq starts the lease, 30 s,
+	// before it asks, so an answer must not come much later.
+	patience = 5 * time.Second
+
+	// look is how often the gate looks for work that nobody announced: tasks of
+	// foreign clients, and wake-ups lost with a connection.
+	look = time.Second
+
+	// unclaimedAfter is when a permit whose task never reached the handler goes back.
+	unclaimedAfter = 10 * time.Second
+
+	// pipelined is the most tasks taken in one pipeline.
+	pipelined = 64
+)
+
+// Options configure a Gate.
+type Options struct {
+	// Only restricts the gate to these lanes; empty means every lane.
+	Only []string
+	Log  *slog.Logger
+}
+
+// Gate is a redis.UniversalClient; see the package comment.
+type Gate struct {
+	redis.UniversalClient // sends what is neither a dequeue nor a forward
+
+	rdb   redis.UniversalClient // for pipelines of our own
+	lanes *lane.Set
+	opts  Options
+
+	stop     chan struct{}
+	stopOnce sync.Once
+	workers  sync.WaitGroup // the gate's own goroutines
+	woken    chan struct{}  // a lane got work
+
+	mu      sync.Mutex
+	known   []string        // lanes in use, in the order of turns
+	work    map[string]bool // lanes that may have work
+	turn    int             // whose turn it is, in known
+	taken   []task          // taken from Redis, not yet handed to asynq
+	claims  map[string]*Permit
+	failing int // dequeues failed in a row
+}
+
+// task is a message taken from a lane.
+type task struct {
+	lane, id, msg string
+	lease         string // the end of its lease, as Redis has it
+}
+
+// New returns a gate on rdb. fast sends single commands: rdb itself, or something
+// that pipelines them. lanes gives the permits.
+func New(rdb, fast redis.UniversalClient, lanes *lane.Set, opts Options) *Gate {
+	if opts.Log == nil {
+		opts.Log = slog.New(slog.DiscardHandler)
+	}
+	return &Gate{
+		UniversalClient: fast,
+		rdb:             rdb,
+		lanes:           lanes,
+		opts:            opts,
+		stop:            make(chan struct{}),
+		woken:           make(chan struct{}, 1),
+		work:            make(map[string]bool),
+		claims:          make(map[string]*Permit),
+	}
+}
+
+// Start makes the gate listen for work. It returns at once.
+func (g *Gate) Start() {
+	ctx, cancel := context.WithCancel(context.Background())
+	g.workers.Go(func() { <-g.stop; cancel() })
+	g.workers.Go(func() { g.listen(ctx) })
+	g.workers.Go(func() { g.lookAround(ctx) })
+}
+
+// Stop makes the gate take nothing new and gives back what asynq has not got yet.
+// It may be called more than once.
+func (g *Gate) Stop(ctx context.Context) error {
+	g.stopOnce.Do(func() { close(g.stop) })
+	g.workers.Wait()
+	return g.giveBack(ctx)
+}
+
+// EvalSha runs a script by hash: asynq's way to do nearly everything.
+func (g *Gate) EvalSha(ctx context.Context, sha string, keys []string, args ...any) *redis.Cmd {
+	if isDequeue(keys) {
+		return g.dequeue(ctx, sha, args)
+	}
+	if kind, ok := isForward(keys); ok {
+		return g.forward(ctx, sha, kind, args)
+	}
+	ctx, cancel := alive(ctx)
+	defer cancel()
+	return g.UniversalClient.EvalSha(ctx, sha, keys, args...)
+}
+
+// Eval runs a script by its text: asynq's way when Redis did not know the hash.
+func (g *Gate) Eval(ctx context.Context, src string, keys []string, args ...any) *redis.Cmd {
+	_, isForward := isForward(keys)
+	if !isDequeue(keys) && !isForward {
+		ctx, cancel := alive(ctx)
+		defer cancel()
+		return g.UniversalClient.Eval(ctx, src, keys, args...)
+	}
+	sha, err := g.rdb.ScriptLoad(ctx, src).Result()
+	if err != nil {
+		return failed(ctx, err)
+	}
+	return g.EvalSha(ctx, sha, keys, args...)
+}
+
+// alive returns ctx, or one that still lives a while where ctx was cancelled.
+func alive(ctx context.Context) (context.Context, context.CancelFunc) {
+	if errors.Is(ctx.Err(), context.Canceled) {
+		return context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	}
+	return ctx, func() {}
+}
+
+func failed(ctx context.Context, err error) *redis.Cmd {
+	cmd := redis.NewCmd(ctx)
+	cmd.SetErr(err)
+	return cmd
+}
+
+// dequeue answers asynq's request for a task: with one, with redis.Nil when the
+// gate stops or patience ends, or with an error, after a wait.
+func (g *Gate) dequeue(ctx context.Context, sha string, args []any) *redis.Cmd {
+	timer := time.NewTimer(patience)
+	defer timer.Stop()
+	for {
+		if msg, ok := g.hand(); ok {
+			cmd := redis.NewCmd(ctx)
+			cmd.SetVal(msg)
+			return cmd
+		}
+		took, err := g.take(ctx, sha, args)
+		if err != nil {
+			if !redis.HasErrorPrefix(err, "NOSCRIPT") {
+				g.backOff()
+			}
+			return failed(ctx, err)
+		}
+		if took {
+			continue
+		}
+		select {
+		case <-g.woken:
+		case <-g.lanes.Freed():
+		case <-timer.C:
+			return failed(ctx, redis.Nil)
+		case <-g.stop:
+			// What this call took while the gate was stopping.
+			if err := g.giveBack(context.WithoutCancel(ctx)); err != nil {
+				g.opts.Log.Warn("stopping", "err", err)
+			}
+			return failed(ctx, redis.Nil)
+		}
+	}
+}
+
+// hand gives out a task taken earlier, and leaves its permit to be claimed.
+func (g *Gate) hand() (msg string, ok bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	select {
+	case <-g.stop:
+		return "", false // giveBack has, or will get, what is left
+	default:
+	}
+	if len(g.taken) == 0 {
+		return "", false
+	}
+	t := g.taken[0]
+	g.taken = g.taken[1:]
+	key := claimKey(t.lane, t.id)
+	if old := g.claims[key]; old != nil {
+		old.Release() // a second delivery of a task whose first never reached the handler
+	}
+	g.claims[key] = &Permit{lanes: g.lanes, lane: t.lane, handed: time.Now()}
+	return t.msg, true
+}
+
+// turnOf is what take asks of one lane.
+type turnOf struct {
+	lane    string
+	permits int
+	cmds    []*redis.Cmd
+}
+
+// take fetches tasks of lanes that have work and permits, in one pipeline.
+func (g *Gate) take(ctx context.Context, sha string, args []any) (took bool, err error) {
+	turns := g.turns()
+	if len(turns) == 0 {
+		return false, nil
+	}
+	lease := time.Now().Add(30 * time.Second).Unix()
+	pipe := g.rdb.Pipeline()
+	for i := range turns {
+		t := &turns[i]
+		keys := []string{queue.Pending(t.lane), queue.Paused(t.lane), queue.Active(t.lane), queue.Lease(t.lane)}
+		for range t.permits {
+			t.cmds = append(t.cmds, pipe.EvalSha(ctx, sha, keys, lease, queue.TaskPrefix(t.lane)))
+		}
+	}
+	_, _ = pipe.Exec(ctx) // each command has its own error
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, t := range turns {
+		got, laneErr := g.collect(t, strconv.FormatInt(lease, 10))
+		took = took || got > 0
+		err = errors.Join(err, laneErr)
+		if got == t.permits || laneErr != nil {
+			g.work[t.lane] = true
+		}
+	}
+	if took || err == nil {
+		g.failing = 0
+		return took, nil // an error beside success comes again if it lasts
+	}
+	return false, fmt.Errorf("take tasks: %w", err)
+}
+
+// turns decides how many tasks to ask of which lane, and takes the permits. Lanes
+// take turns; each gets its share of what is free. The lanes asked lose their
+// mark: whoever adds work after this sets it again.
+func (g *Gate) turns() []turnOf {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	select {
+	case <-g.stop:
+		return nil
+	default:
+	}
+	free := min(pipelined, g.lanes.Slots()-g.lanes.InFlight())
+	if free <= 0 || len(g.work) == 0 {
+		return nil
+	}
+	share := max(1, free/len(g.work))
+	var turns []turnOf
+	for range g.known {
+		if free <= 0 {
+			break
+		}
+		name := g.known[g.turn%len(g.known)]
+		g.turn++
+		if !g.work[name] {
+			continue
+		}
+		if n := g.lanes.Take(name, min(share, free)); n > 0 {
+			delete(g.work, name)
+			turns = append(turns, turnOf{lane: name, permits: n})
+			free -= n
+		}
+	}
+	return turns
+}
+
+// collect keeps the tasks that came for one lane and returns the other permits.
+func (g *Gate) collect(t turnOf, lease string) (got int, err error) {
+	for _, cmd := range t.cmds {
+		msg, cmdErr := cmd.Text()
+		switch {
+		case errors.Is(cmdErr, redis.Nil): // the lane is empty or paused
+		case cmdErr != nil:
+			err = cmdErr
+		default:
+			got++
+			id, ok := taskID(msg)
+			if !ok {
+				// asynq will refuse it likewise; it stays active until somebody looks.
+				g.opts.Log.Error("a task of this lane cannot be decoded", "lane", t.lane)
+				g.lanes.Return(t.lane, 1)
+				continue
+			}
+			g.taken = append(g.taken, task{lane: t.lane, id: id, msg: msg, lease: lease})
+		}
+	}
+	g.lanes.Return(t.lane, t.permits-got)
+	return got, err
+}
+
+// backOff waits the longer, the more dequeues have failed in a row.
+func (g *Gate) backOff() {
+	g.mu.Lock()
+	g.failing = min(g.failing+1, 6)
+	wait := 50 * time.Millisecond << g.failing // 100 ms .. 3.2 s
+	g.mu.Unlock()
+	select {
+	case <-time.After(wait):
+	case <-g.stop:
+	}
+}
+
+// mark notes that lanes may have work.
+func (g *Gate) mark(names ...string) {
+	g.mu.Lock()
+	for _, name := range names {
+		if name == Placeholder || len(g.opts.Only) > 0 && !slices.Contains(g.opts.Only, name) {
+			continue
+		}
+		if !slices.Contains(g.known, name) {
+			g.known = append(g.known, name)
+		}
+		g.work[name] = true
+	}
+	g.mu.Unlock()
+	select {
+	case g.woken <- struct{}{}:
+	default:
+	}
+}
+
+var _ redis.UniversalClient = (*Gate)(nil)

@@ -1,0 +1,28 @@
+package gate
+
+import (
+	"context"
+	"errors"
+
+	"github.com/weir-tasks/weir/internal/queue"
+)
+
+// giveBack returns the tasks that asynq has not got to their lanes, and their permits.
+func (g *Gate) giveBack(ctx context.Context) error {
+	g.mu.Lock()
+	taken := g.taken
+	g.taken = nil
+	g.mu.Unlock()
+	var errs []error
+	// In the reverse order of taking: each goes to the head of its queue.
+	for i := len(taken) - 1; i >= 0; i-- {
+		t := taken[i]
+		g.lanes.Return(t.lane, 1)
+		if _, err := queue.GiveBack(ctx, g.rdb, t.lane, t.id, t.lease); err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		_ = queue.Wake(ctx, g.rdb, t.lane)
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,71 @@
+package gate
+
+import (
+	"sync"
+	"time"
+
+	"github.com/weir-tasks/weir/internal/lane"
+	"google.golang.org/protobuf/encoding/protowire"
+)
+
+// Permit is one task's place on its lane.
+type Permit struct {
+	lanes  *lane.Set
+	lane   string
+	handed time.Time
+	once   sync.Once
+}
+
+// Release gives the permit back. It may be called more than once, and on nil.
+func (p *Permit) Release() {
+	if p != nil {
+		p.once.Do(func() { p.lanes.Return(p.lane, 1) })
+	}
+}
+
+func claimKey(lane, id string) string { return lane + "\x00" + id }
+
+// Claim takes over the permit of a task that has reached its handler, who
+// releases it. It is nil for a task that did not come through the gate.
+func (g *Gate) Claim(lane, id string) *Permit {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	key := claimKey(lane, id)
+	p := g.claims[key]
+	delete(g.claims, key)
+	return p
+}
+
+// releaseUnclaimed frees the permits of tasks that asynq dropped before the
+// handler: it skips one whose context has ended.
+func (g *Gate) releaseUnclaimed(now time.Time) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for key, p := range g.claims {
+		if now.Sub(p.handed) > unclaimedAfter {
+			delete(g.claims, key)
+			p.Release()
+		}
+	}
+}
+
+// taskID finds the task's ID in asynq's encoded message (field 3 of its TaskMessage).
+func taskID(msg string) (string, bool) {
+	b := []byte(msg)
+	for len(b) > 0 {
+		num, typ, n := protowire.ConsumeTag(b)
+		if n < 0 {
+			return "", false
+		}
+		b = b[n:]
+		if num == 3 && typ == protowire.BytesType {
+			id, n := protowire.ConsumeBytes(b)
+			return string(id), n >= 0
+		}
+		if n = protowire.ConsumeFieldValue(num, typ, b); n < 0 {
+			return "", false
+		}
+		b = b[n:]
+	}
+	return "", false
+}

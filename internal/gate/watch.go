@@ -1,0 +1,94 @@
+package gate
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/weir-tasks/weir/internal/queue"
+)
+
+// listen marks the lanes that others announce. go-redis subscribes again after
+// the connection broke; what was missed, lookAround finds.
+func (g *Gate) listen(ctx context.Context) {
+	sub := g.rdb.Subscribe(ctx, queue.WakeChannel)
+	defer sub.Close()
+	messages := sub.Channel()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case m, ok := <-messages:
+			if !ok {
+				return
+			}
+			g.mark(m.Payload)
+		}
+	}
+}
+
+// lookAround finds lanes, and work that nobody announced, every so often.
+func (g *Gate) lookAround(ctx context.Context) {
+	tick := time.NewTicker(look)
+	defer tick.Stop()
+	for {
+		if err := g.lookOnce(ctx); err != nil && ctx.Err() == nil {
+			g.opts.Log.Debug("looking for work", "err", err)
+		}
+		g.releaseUnclaimed(time.Now())
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+func (g *Gate) lookOnce(ctx context.Context) error {
+	names, err := g.rdb.SMembers(ctx, queue.All).Result()
+	if err != nil {
+		return err
+	}
+	slices.Sort(names)
+	pipe := g.rdb.Pipeline()
+	lens := make([]*redis.IntCmd, len(names))
+	for i, name := range names {
+		lens[i] = pipe.LLen(ctx, queue.Pending(name))
+	}
+	if _, err := pipe.Exec(ctx); err != nil {
+		return err
+	}
+	var busy []string
+	for i, name := range names {
+		if lens[i].Val() > 0 {
+			busy = append(busy, name)
+		}
+	}
+	g.setKnown(names)
+	if len(busy) > 0 {
+		g.mark(busy...)
+	}
+	return nil
+}
+
+// setKnown adopts the lanes that are in use, keeping those that have marks.
+func (g *Gate) setKnown(names []string) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for name := range g.work {
+		if !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+	}
+	g.known = slices.DeleteFunc(names, func(name string) bool {
+		return name == Placeholder || len(g.opts.Only) > 0 && !slices.Contains(g.opts.Only, name)
+	})
+}
+
+// Lanes are the lanes the gate serves at present.
+func (g *Gate) Lanes() []string {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return slices.Clone(g.known)
+}

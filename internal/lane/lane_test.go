@@ -1,0 +1,80 @@
+package lane
+
+import (
+	"sync"
+	"sync/atomic"
+	"testing"
+)
+
+func TestTakeStopsAtTheLanesLimitAndTheWorkersSlots(t *testing.T) {
+	s := NewSet(5)
+	s.Limit("a", 2)
+	for _, step := range []struct {
+		lane       string
+		want, have int
+	}{
+		{"a", 10, 2}, {"a", 1, 0}, {"b", 10, 3}, {"b", 1, 0}, {"c", 1, 0},
+	} {
+		if got := s.Take(step.lane, step.want); got != step.have {
+			t.Fatalf("Take(%q, %d) = %d, want %d", step.lane, step.want, got, step.have)
+		}
+	}
+	s.Return("b", 1)
+	if got := s.Take("a", 1); got != 0 {
+		t.Errorf("a lane at its limit took %d permits that another lane returned", got)
+	}
+	if got := s.Take("c", 5); got != 1 {
+		t.Errorf("Take(c) = %d, want the one slot that is free", got)
+	}
+}
+
+func TestReturnSignalsFreed(t *testing.T) {
+	s := NewSet(1)
+	s.Take("a", 1)
+	select {
+	case <-s.Freed():
+		t.Fatal("Freed before anything was returned")
+	default:
+	}
+	s.Return("a", 1)
+	<-s.Freed()
+}
+
+func TestNeverMoreThanTheLimitUnderContention(t *testing.T) {
+	s := NewSet(8)
+	s.Limit("a", 3)
+	var now, peak atomic.Int64
+	var wg sync.WaitGroup
+	for range 16 {
+		wg.Go(func() {
+			for done := 0; done < 500; {
+				n := s.Take("a", 2)
+				if n == 0 {
+					continue
+				}
+				v := now.Add(int64(n))
+				for p := peak.Load(); v > p && !peak.CompareAndSwap(p, v); p = peak.Load() {
+				}
+				now.Add(-int64(n))
+				s.Return("a", n)
+				done += n
+			}
+		})
+	}
+	wg.Wait()
+	if peak.Load() > 3 {
+		t.Errorf("%d permits of a lane of 3 out at once", peak.Load())
+	}
+	if s.InFlight() != 0 {
+		t.Errorf("%d permits never came back", s.InFlight())
+	}
+}
+
+func TestReturningMoreThanTakenPanics(t *testing.T) {
+	defer func() {
+		if recover() == nil {
+			t.Error("no panic")
+		}
+	}()
+	NewSet(1).Return("a", 1)
+}

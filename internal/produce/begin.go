@@ -1,0 +1,172 @@
+package produce
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/weir-tasks/weir/internal/batch"
+	"github.com/weir-tasks/weir/internal/feed"
+	"github.com/weir-tasks/weir/internal/retry"
+)
+
+// Producer begins batches.
+type Producer struct {
+	RDB    redis.UniversalClient
+	Ledger *batch.Ledger
+	// ID names this process.
+	ID      string
+	Log     *slog.Logger
+	Trouble func(err error, next time.Duration)
+}
+
+// Options are how a batch is to be run.
+type Options struct {
+	batch.Options
+	// Name is the batch's. Empty: one is derived from Stem.
+	Name string
+	// Stem begins a derived name.
+	Stem string
+	// Again says that the derived name depends on the input alone, so that the same
+	// command finds its unfinished batch again. False: every run is a new batch.
+	Again bool
+	// Window is the most tasks in Redis without an outcome; 0 is automatic.
+	Window int64
+	// MaxFailures is how many dead letters the batch may keep; 0 is no limit.
+	MaxFailures int64
+	Ordered     bool
+	FailFast    bool
+}
+
+// InUseError says that a batch of this name exists and is another one.
+type InUseError struct {
+	Name   string
+	Reason string
+}
+
+func (e *InUseError) Error() string {
+	return fmt.Sprintf("batch %q is in use: %s; give the same input and options to go on with it, or choose another --batch name", e.Name, e.Reason)
+}
+
+// Batch is a batch that this process produces.
+type Batch struct {
+	p       *Producer
+	o       Options
+	resumed *batch.Info // as it was found; nil for a new one
+
+	release context.CancelFunc
+	keeper  sync.WaitGroup
+	lost    chan struct{} // closed when another producer has the lease
+}
+
+// Begin makes the batch, or goes on with the one that is there. End it with End.
+func (p *Producer) Begin(ctx context.Context, o Options) (*Batch, error) {
+	b := &Batch{p: p, o: o, lost: make(chan struct{})}
+	var err error
+	if o.Name != "" {
+		err = b.beginNamed(ctx)
+	} else {
+		err = b.beginDerived(ctx)
+	}
+	if err != nil {
+		return nil, err
+	}
+	b.keepLease()
+	if b.resumed != nil && b.resumed.Stopped {
+		if err := feed.Resume(ctx, p.RDB, p.Ledger, b.o.Name); err != nil {
+			b.End()
+			return nil, fmt.Errorf("resume batch %q: its last tasks still run: %w", b.o.Name, err)
+		}
+	}
+	return b, nil
+}
+
+// Name is the batch's name.
+func (b *Batch) Name() string { return b.o.Name }
+
+// Resumed is the batch as it was found, or nil for a new one.
+func (b *Batch) Resumed() *batch.Info { return b.resumed }
+
+// create makes the batch of a name, or returns the one that is there.
+func (b *Batch) create(ctx context.Context, name string) (found *batch.Info, err error) {
+	err = retry.Until(ctx, func() error {
+		made, err := b.p.Ledger.Create(ctx, name, b.o.Options)
+		if err != nil || made {
+			return err
+		}
+		found, err = b.p.Ledger.Info(ctx, name)
+		return err
+	}, b.p.Trouble)
+	return found, err
+}
+
+func (b *Batch) beginNamed(ctx context.Context) (err error) {
+	if err := batch.ValidName(b.o.Name); err != nil {
+		return err
+	}
+	if b.resumed, err = b.create(ctx, b.o.Name); err != nil {
+		return err
+	}
+	if b.resumed != nil {
+		if diff := b.resumed.Options.Differs(&b.o.Options); diff != "" {
+			return &InUseError{b.o.Name, diff}
+		}
+	}
+	return b.awaitLease(ctx)
+}
+
+// beginDerived takes the first name of its stem that is free, or whose batch is
+// this one, not complete, and fed by nobody.
+func (b *Batch) beginDerived(ctx context.Context) error {
+	stem := b.o.Stem
+	if !b.o.Again {
+		stem += "-" + random()
+	}
+	for i := 1; ; i++ {
+		name := stem
+		if i > 1 {
+			name = fmt.Sprintf("%s-%d", stem, i)
+		}
+		found, err := b.create(ctx, name)
+		if err != nil {
+			return err
+		}
+		if found != nil && (found.Complete() || found.Phase == batch.GivenUp || found.Options.Differs(&b.o.Options) != "") {
+			continue
+		}
+		holder, err := b.tryLease(ctx, name)
+		if err != nil {
+			return err
+		}
+		if holder == "" {
+			b.o.Name, b.resumed = name, found
+			return nil
+		}
+	}
+}
+
+func random() string {
+	var r [4]byte
+	_, _ = rand.Read(r[:]) // never fails, see crypto/rand
+	return hex.EncodeToString(r[:])
+}
+
+// End gives the lease back.
+func (b *Batch) End() {
+	b.release()
+	b.keeper.Wait()
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	defer cancel()
+	if err := b.p.Ledger.Release(ctx, b.o.Name, b.p.ID); err != nil && !errors.Is(err, context.DeadlineExceeded) {
+		b.p.Log.Debug("give the producer's lease back", "batch", b.o.Name, "err", err)
+	}
+}
+
+// Discard removes a batch that was made by Begin and has not been fed.
+func (b *Batch) Discard(ctx context.Context) error { return b.p.Ledger.Discard(ctx, b.o.Name) }

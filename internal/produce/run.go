@@ -1,0 +1,188 @@
+package produce
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/weir-tasks/weir/internal/batch"
+	"github.com/weir-tasks/weir/internal/feed"
+	"github.com/weir-tasks/weir/internal/follow"
+	"github.com/weir-tasks/weir/internal/source"
+)
+
+// graceToEnd is how long cancelling or stopping may take before the producer
+// leaves it to the workers.
+const graceToEnd = 10 * time.Second
+
+// ErrReaderGone says that nobody takes the outcomes any more; the batch was cancelled.
+var ErrReaderGone = errors.New("the reader of the outcomes has gone")
+
+// StillRunningError says that the producer left while workers still run tasks.
+type StillRunningError struct {
+	Name string
+	Left int
+}
+
+func (e *StillRunningError) Error() string {
+	return fmt.Sprintf("batch %q: %d tasks are still being run; their workers see to them", e.Name, e.Left)
+}
+
+// Feed enqueues the whole source and seals the batch. When ctx ends it stops
+// there; what is enqueued stays.
+func (b *Batch) Feed(ctx context.Context, src source.Source) error {
+	ctx, cancel := b.whileLeased(ctx)
+	defer cancel(nil)
+	return b.feeder(src, nil).Run(ctx)
+}
+
+// Outcomes are how Run hands outcomes on.
+type Outcomes struct {
+	Sink follow.Sink
+	// Given is how many outcomes the sink, or whoever read it, got in earlier lives.
+	Given int64
+	// Seen, if set, is called with each.
+	Seen func(o *batch.Outcome, wait time.Duration)
+}
+
+// Run enqueues the source and hands on every outcome until the batch's last.
+//
+// When ctx ends the batch is stopped: its tasks are withdrawn, and the same
+// options and input go on with it later. When the sink fails with ErrReaderGone or
+// ctx ends with that cause, or at the first failure with FailFast, it is cancelled.
+func (b *Batch) Run(ctx context.Context, src source.Source, out Outcomes) error {
+	ctx, cancel := b.whileLeased(ctx)
+	defer cancel(nil)
+	var feeder *feed.Feeder
+	var failed atomic.Bool
+	follower := follow.New(b.p.Ledger, out.Sink, follow.Options{
+		Name: b.o.Name, Ordered: b.o.Ordered, From: out.Given, Given: out.Given, Trouble: b.p.Trouble,
+		Arrived: func() { feeder.Settled() },
+		Seen: func(o *batch.Outcome, wait time.Duration) error {
+			if o.State == batch.Failed && b.o.FailFast && failed.CompareAndSwap(false, true) {
+				go b.cancelBatch()
+			}
+			if out.Seen != nil {
+				out.Seen(o, wait)
+			}
+			return nil
+		},
+	})
+	feeder = b.feeder(src, follower)
+
+	feedCtx, stopFeeding := context.WithCancelCause(ctx)
+	defer stopFeeding(nil)
+	followCtx, stopFollowing := context.WithCancel(ctx)
+	defer stopFollowing()
+	var fed, followed error
+	var both sync.WaitGroup
+	both.Go(func() {
+		if fed = feeder.Run(feedCtx); fed != nil && feedCtx.Err() != nil {
+			fed = context.Cause(feedCtx)
+		}
+		if fed == nil || errors.Is(fed, feed.ErrCancelled) || ctx.Err() != nil {
+			return // the follower sees the end by itself
+		}
+		var input *feed.InputError
+		if !errors.As(fed, &input) {
+			b.awaitOutcomes(ctx, feeder, follower) // nothing that was begun is lost
+		}
+		stopFollowing()
+	})
+	both.Go(func() {
+		if followed = follower.Run(followCtx); followed == nil {
+			// All there will be: a feeder that still waits for input need not.
+			stopFeeding(feed.ErrCancelled)
+		} else if followCtx.Err() == nil {
+			cancel(followed)
+		}
+	})
+	both.Wait()
+	return b.conclude(ctx, fed, followed, failed.Load())
+}
+
+// conclude brings the batch to the end that feeder and follower came to.
+func (b *Batch) conclude(ctx context.Context, fed, followed error, failedFast bool) error {
+	switch {
+	case errors.Is(context.Cause(ctx), ErrLeaseLost):
+		return fmt.Errorf("batch %q: %w", b.o.Name, ErrLeaseLost)
+	case errors.Is(followed, ErrReaderGone), errors.Is(context.Cause(ctx), ErrReaderGone):
+		return errors.Join(ErrReaderGone, b.cancelBatch())
+	case followed == nil && (fed == nil || errors.Is(fed, feed.ErrCancelled)):
+		if failedFast {
+			return b.cancelBatch() // the late part of a chunk being enqueued meanwhile
+		}
+		return nil
+	}
+	// The source's fault, the sink's, or an interruption.
+	first := fed
+	if ctx.Err() != nil {
+		first = context.Cause(ctx)
+	}
+	left, err := b.stopBatch()
+	if left > 0 {
+		err = errors.Join(err, &StillRunningError{b.o.Name, left})
+	}
+	return errors.Join(first, err)
+}
+
+// awaitOutcomes waits until what was enqueued has its outcomes, handed on.
+func (b *Batch) awaitOutcomes(ctx context.Context, feeder *feed.Feeder, follower *follow.Follower) {
+	for {
+		info, err := b.p.Ledger.Info(ctx, b.o.Name)
+		if err == nil && info.Outcomes() >= feeder.Read() && follower.Given() >= info.Outcomes() {
+			return
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+}
+
+func (b *Batch) feeder(src source.Source, follower *follow.Follower) *feed.Feeder {
+	o := feed.Options{
+		Name: b.o.Name, TaskType: b.o.Type, Lane: b.o.Lane, Timeout: b.o.Options.Timeout(),
+		Window: newWindow(b.p.RDB).get, MaxFailures: b.o.MaxFailures,
+		Producer: processOf(b.p.ID), Trouble: b.p.Trouble, Log: b.p.Log,
+	}
+	if b.o.Window > 0 {
+		o.Window = func(context.Context) int64 { return b.o.Window }
+	}
+	if follower != nil && b.o.Ordered {
+		size := o.Window
+		// A task that takes long holds back the output of those after it; this is
+		// how many may wait here for their turn.
+		o.Ahead = func() int64 { return follower.Turn() + 10*size(context.Background()) }
+	}
+	return feed.New(b.p.RDB, b.p.Ledger, src, o)
+}
+
+// whileLeased ends the context when the lease is lost.
+func (b *Batch) whileLeased(ctx context.Context) (context.Context, context.CancelCauseFunc) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	go func() {
+		select {
+		case <-b.lost:
+			cancel(ErrLeaseLost)
+		case <-ctx.Done():
+		}
+	}()
+	return ctx, cancel
+}
+
+func (b *Batch) cancelBatch() error {
+	ctx, cancel := context.WithTimeout(context.Background(), graceToEnd)
+	defer cancel()
+	return feed.Cancel(ctx, b.p.RDB, b.p.Ledger, b.o.Name)
+}
+
+func (b *Batch) stopBatch() (left int, err error) {
+	ctx, cancel := context.WithTimeout(context.Background(), graceToEnd)
+	defer cancel()
+	return feed.Stop(ctx, b.p.RDB, b.p.Ledger, b.o.Name)
+}

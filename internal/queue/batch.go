@@ -1,0 +1,143 @@
+package queue
+
+import (
+	"context"
+	_ "embed"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/redis/go-redis/v9"
+)
+
+var (
+	//go:embed lua/withdraw.lua
+	withdrawSrc    string
+	withdrawScript = redis.NewScript(withdrawSrc)
+
+	//go:embed lua/giveback.lua
+	givebackSrc    string
+	givebackScript = redis.NewScript(givebackSrc)
+)
+
+// Tally is how many tasks of one batch are in which state.
+type Tally struct {
+	Pending, Scheduled, Retry, Active int64
+}
+
+// Sum is all of them.
+func (t *Tally) Sum() int64 { return t.Pending + t.Scheduled + t.Retry + t.Active }
+
+// Add counts one more task in a place.
+func (t *Tally) Add(p Place) {
+	switch p {
+	case InPending:
+		t.Pending++
+	case InScheduled:
+		t.Scheduled++
+	case InRetry:
+		t.Retry++
+	case InActive:
+		t.Active++
+	}
+}
+
+// Place is where in its lane a task is.
+type Place int
+
+// The places of a task.
+const (
+	InPending Place = iota + 1
+	InScheduled
+	InRetry
+	InActive
+)
+
+// ofBatch are the IDs of one batch's tasks in a lane, by where they are.
+type ofBatch struct {
+	pending, scheduled, retry, active []string
+}
+
+// idsOf lists a batch's tasks in a lane, at one moment. Windows bound what there can be.
+func idsOf(ctx context.Context, rdb redis.UniversalClient, lane, batch string) (ofBatch, error) {
+	pipe := rdb.TxPipeline()
+	pending := pipe.LRange(ctx, Pending(lane), 0, -1)
+	scheduled := pipe.ZRange(ctx, Scheduled(lane), 0, -1)
+	retry := pipe.ZRange(ctx, Retry(lane), 0, -1)
+	active := pipe.LRange(ctx, Active(lane), 0, -1)
+	if _, err := pipe.Exec(ctx); err != nil {
+		return ofBatch{}, fmt.Errorf("list tasks of batch %q in lane %q: %w", batch, lane, err)
+	}
+	own := func(ids []string) []string {
+		var mine []string
+		for _, id := range ids {
+			if strings.HasPrefix(id, batch+":") {
+				mine = append(mine, id)
+			}
+		}
+		return mine
+	}
+	return ofBatch{own(pending.Val()), own(scheduled.Val()), own(retry.Val()), own(active.Val())}, nil
+}
+
+// Places tells where each task of a batch is, by seq.
+func Places(ctx context.Context, rdb redis.UniversalClient, lanes []string, name string) (map[int64]Place, error) {
+	in := make(map[int64]Place)
+	for _, lane := range lanes {
+		ids, err := idsOf(ctx, rdb, lane, name)
+		if err != nil {
+			return nil, err
+		}
+		for place, list := range map[Place][]string{
+			InPending: ids.pending, InScheduled: ids.scheduled, InRetry: ids.retry, InActive: ids.active,
+		} {
+			for _, id := range list {
+				if seq, err := strconv.ParseInt(id[len(name)+1:], 10, 64); err == nil {
+					in[seq] = place
+				}
+			}
+		}
+	}
+	return in, nil
+}
+
+// withdrawChunk is how many tasks one call of withdraw.lua looks at.
+const withdrawChunk = 200
+
+// Withdraw takes the tasks of a batch that nobody runs out of its lanes. It
+// returns how many it took and the IDs of those that are being run.
+func Withdraw(ctx context.Context, rdb redis.UniversalClient, lanes []string, batch string) (taken int64, active []string, err error) {
+	for _, lane := range lanes {
+		ids, err := idsOf(ctx, rdb, lane, batch)
+		if err != nil {
+			return taken, nil, err
+		}
+		active = append(active, ids.active...)
+		// The tail of the pending list first: there withdraw.lua finds them at once.
+		waiting := reversed(ids.pending)
+		waiting = append(append(waiting, ids.scheduled...), ids.retry...)
+		for len(waiting) > 0 {
+			chunk := waiting[:min(withdrawChunk, len(waiting))]
+			waiting = waiting[len(chunk):]
+			args := make([]any, 1, 1+len(chunk))
+			args[0] = TaskPrefix(lane)
+			for _, id := range chunk {
+				args = append(args, id)
+			}
+			n, err := withdrawScript.Run(ctx, rdb, []string{Pending(lane), Scheduled(lane), Retry(lane)}, args...).Int64()
+			if err != nil {
+				return taken, nil, fmt.Errorf("withdraw tasks of batch %q from lane %q: %w", batch, lane, err)
+			}
+			taken += n
+		}
+	}
+	return taken, active, nil
+}
+
+func reversed(ids []string) []string {
+	r := make([]string, 0, len(ids))
+	for i := len(ids) - 1; i >= 0; i-- {
+		r = append(r, ids[i])
+	}
+	return r
+}

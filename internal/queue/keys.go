@@ -1,0 +1,35 @@
+// Package queue knows asynq's queues as they lie in Redis: the names of their
+// keys, and the few things weir does to tasks in them that asynq has no call for.
+// A lane's tasks are in the asynq queue of the lane's name.
+//
+// The shape of asynq's keys is checked against asynq itself by a test.
+package queue
+
+// All is the set of all queues' names.
+const All = "asynq:queues"
+
+func prefix(lane string) string { return "asynq:{" + lane + "}:" }
+
+// Pending is the list of IDs that wait to be run; the next one is at its tail.
+func Pending(lane string) string { return prefix(lane) + "pending" }
+
+// Active is the list of IDs that are being run.
+func Active(lane string) string { return prefix(lane) + "active" }
+
+// Lease is the sorted set of active IDs by the end of their lease (Unix seconds).
+func Lease(lane string) string { return prefix(lane) + "lease" }
+
+// Scheduled is the sorted set of IDs that run later, by when (Unix seconds).
+func Scheduled(lane string) string { return prefix(lane) + "scheduled" }
+
+// Retry is the sorted set of IDs that run again, by when (Unix seconds).
+func Retry(lane string) string { return prefix(lane) + "retry" }
+
+// Paused exists while the queue is paused.
+func Paused(lane string) string { return prefix(lane) + "paused" }
+
+// TaskPrefix begins the keys of the queue's tasks: hashes of msg and state.
+func TaskPrefix(lane string) string { return prefix(lane) + "t:" }
+
+// GroupPrefix begins the keys of the queue's groups.
+func GroupPrefix(lane string) string { return prefix(lane) + "g:" }

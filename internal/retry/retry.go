@@ -1,0 +1,23 @@
+// Package retry repeats calls to Redis until it answers.
+package retry
+
+import (
+	"context"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+)
+
+// Permanent marks an error that repeating cannot mend.
+func Permanent(err error) error { return backoff.Permanent(err) }
+
+// Until repeats call, with exponential backoff from 50 ms to 2 s, until it
+// succeeds, returns a Permanent error, or ctx ends. notify hears of each failure
+// and of the wait before the next try.
+func Until(ctx context.Context, call func() error, notify func(err error, next time.Duration)) error {
+	b := backoff.NewExponentialBackOff()
+	b.InitialInterval, b.MaxInterval = 50*time.Millisecond, 2*time.Second
+	_, err := backoff.Retry(ctx, func() (struct{}, error) { return struct{}{}, call() },
+		backoff.WithBackOff(b), backoff.WithMaxElapsedTime(0), backoff.WithNotify(notify))
+	return err
+}

@@ -1,0 +1,274 @@
+package source
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+	"testing/iotest"
+
+	"github.com/klauspost/compress/gzip"
+	"github.com/klauspost/compress/zstd"
+)
+
+func gzipped(t testing.TB, content string) string {
+	t.Helper()
+	var b bytes.Buffer
+	w := gzip.NewWriter(&b)
+	if _, err := io.WriteString(w, content); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return b.String()
+}
+
+func zstded(t testing.TB, content string, o ...zstd.EOption) string {
+	t.Helper()
+	var b bytes.Buffer
+	w, err := zstd.NewWriter(&b, append(o, zstd.WithEncoderConcurrency(1))...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.WriteString(w, content); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return b.String()
+}
+
+func TestCompressedByContent(t *testing.T) {
+	dir := t.TempDir()
+	skippable := "\x5e\x2a\x4d\x18\x03\x00\x00\x00abc"
+	want := []string{`{"line":"a"}`, `{"line":"b"}`}
+	for what, in := range map[string]string{
+		"plain": "a\nb\n", "gzip": gzipped(t, "a\nb\n"), "gzip members": gzipped(t, "a\n") + gzipped(t, "") + gzipped(t, "b"),
+		"zstd": zstded(t, "a\nb\n"), "zstd frames": zstded(t, "a\n") + skippable + zstded(t, "b\n"), "zstd after a skippable frame": skippable + zstded(t, "\ufeffa\nb\n"),
+	} {
+		for how, r := range map[string]io.Reader{"whole": strings.NewReader(in), "bytes": iotest.OneByteReader(strings.NewReader(in))} {
+			_, shown := drain(t, fromReader(t, r, Options{}))
+			equal(t, what+", "+how, shown, want)
+		}
+		for _, name := range []string{"x.txt", "x.gz", "x.zst"} { // the name does not matter
+			s, err := Files([]string{write(t, dir, name, in)}, nil, fake{}, Options{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, shown := drain(t, s)
+			equal(t, what+" in "+name, shown, want)
+		}
+	}
+	s, err := Files([]string{write(t, dir, "x.csv.zst", zstded(t, "a\n1\n"))}, nil, fake{}, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, shown := drain(t, s)
+	equal(t, "csv", shown, []string{`{"a":"1"}`})
+}
+
+// Cut anywhere, the whole lines before the cut are delivered, and then an error
+// names file, line and remedy.
+func TestTruncated(t *testing.T) {
+	dir := t.TempDir()
+	t.Chdir(dir)
+	var content strings.Builder
+	for i := range 300 {
+		fmt.Fprintf(&content, "line %d\n", i*i*7919%1000)
+	}
+	lines := strings.Split(content.String(), "\n")
+	for kind, packed := range map[string]string{"gzip": gzipped(t, content.String()), "zstd": zstded(t, content.String())} {
+		name := map[string]string{"gzip": "x.gz", "zstd": "x.zst"}[kind]
+		delivered := 0
+		for cut := 0; cut < len(packed); cut++ {
+			write(t, dir, name, packed[:cut])
+			s, err := Files([]string{name}, nil, fake{}, Options{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			records, shown := drain(t, s)
+			want := fmt.Sprintf("end: read %s:%d: the %s data is truncated; copy or download it again: unexpected EOF", name, len(records)+1, kind)
+			if got := shown[len(shown)-1]; got != want {
+				t.Fatalf("%s cut at %d of %d:\n got %s\nwant %s", kind, cut, len(packed), got, want)
+			}
+			for i, r := range records {
+				if string(r.Raw) != lines[i] {
+					t.Fatalf("%s cut at %d: record %d is %q", kind, cut, i, r.Raw)
+				}
+			}
+			delivered = max(delivered, len(records))
+		}
+		if delivered < 200 {
+			t.Errorf("%s: never more than %d records before the error", kind, delivered)
+		}
+	}
+}
+
+func TestDamaged(t *testing.T) {
+	for kind, packed := range map[string]string{"gzip": gzipped(t, "a\nb\n"), "zstd": zstded(t, "a\nb\n")} {
+		for what, in := range map[string]string{"checksum": packed[:len(packed)-1] + "\xee", "garbage behind": packed + "garbage of some length"} {
+			_, shown := drain(t, fromReader(t, strings.NewReader(in), Options{}))
+			if kind == "gzip" && what == "checksum" {
+				in = packed[:len(packed)-5] + "\xee" + packed[len(packed)-4:]
+				_, shown = drain(t, fromReader(t, strings.NewReader(in), Options{}))
+			}
+			if last := shown[len(shown)-1]; !strings.HasPrefix(last, "end: read stdin:3: the "+kind+" data is damaged; copy or download it again: ") {
+				t.Errorf("%s, %s: %q", kind, what, shown)
+			}
+		}
+	}
+	_, shown := drain(t, fromReader(t, strings.NewReader("\x1f\x8b\x08"+strings.Repeat("\xff", 30)), Options{}))
+	equal(t, "header", shown, []string{"end: read stdin:1: the gzip data is damaged; copy or download it again: gzip: invalid header"})
+	// A frame that asks for a window of 2 GiB.
+	_, shown = drain(t, fromReader(t, strings.NewReader("\x28\xb5\x2f\xfd\x00\xa8\x01\x00\x00"), Options{}))
+	if len(shown) != 1 || !strings.Contains(shown[0], "window of more than 128 MiB; decompress it first with zstd -d --long=31") {
+		t.Errorf("window: %q", shown)
+	}
+}
+
+// allocated runs f and returns the bytes it allocated in all, which bounds what
+// the heap can have grown by whenever one looked.
+func allocated(f func()) int {
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	f()
+	runtime.ReadMemStats(&after)
+	return int(after.TotalAlloc - before.TotalAlloc)
+}
+
+// repeated gives a block n times.
+type repeated struct {
+	block []byte
+	n     int
+	at    int
+}
+
+func (r *repeated) Read(p []byte) (int, error) {
+	if r.n == 0 {
+		return 0, io.EOF
+	}
+	n := copy(p, r.block[r.at:])
+	if r.at += n; r.at == len(r.block) {
+		r.at = 0
+		r.n--
+	}
+	return n, nil
+}
+
+func TestLineOf100MB(t *testing.T) {
+	for format, want := range map[Format][]string{
+		FormatLines:  {`{"line":"a"}`, "! stdin:2: line is longer than 1048576 bytes", `{"line":"b"}`},
+		FormatNDJSON: {"! stdin:1: line is not a JSON object", "! stdin:2: line is longer than 1048576 bytes", "! stdin:3: line is not a JSON object"},
+		FormatCSV:    {"! stdin:2: row is longer than 1048576 bytes", `{"a":"b"}`},
+	} {
+		used := allocated(func() {
+			in := io.MultiReader(strings.NewReader("a\n"), &repeated{block: bytes.Repeat([]byte(`"x{`), 1_000_000/3), n: 101}, strings.NewReader("\nb\n"))
+			records, shown := drain(t, fromReader(t, in, Options{Format: format}))
+			equal(t, string(format), shown, want)
+			for _, r := range records {
+				if len(r.Raw) > rawPrefix+len("a\n") {
+					t.Errorf("Raw of %d bytes", len(r.Raw))
+				}
+			}
+		})
+		if used > 6<<20 {
+			t.Errorf("%s: %d bytes allocated", format, used)
+		}
+	}
+}
+
+// A quote forgotten on line 2 of a file of 20 MB costs that line and no memory.
+func TestForgottenQuoteInALargeFile(t *testing.T) {
+	const rows = 2e6
+	in := io.MultiReader(strings.NewReader("a,b\n\"x,y\n"), &repeated{block: []byte("123,45678\n"), n: rows})
+	s, err := Files(nil, in, quick{}, Options{Format: FormatCSV})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var first error
+	good := 0
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	for {
+		r, err := s.Next()
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r.Err != nil && first == nil {
+			first = r.Err
+		} else {
+			good++
+		}
+	}
+	runtime.ReadMemStats(&after)
+	if good != rows || first == nil || first.Error() != "stdin:2: quoted field is not closed within 1048576 bytes" {
+		t.Errorf("%d good rows, error %v", good, first)
+	}
+	if w := s.(*files); w.err != io.EOF {
+		t.Errorf("end: %v", w.err)
+	}
+}
+
+func TestBomb(t *testing.T) {
+	pack := func(kind string, block []byte, n int) []byte {
+		var b bytes.Buffer
+		var w io.WriteCloser
+		if kind == "gzip" {
+			w, _ = gzip.NewWriterLevel(&b, gzip.BestSpeed)
+		} else {
+			w, _ = zstd.NewWriter(&b, zstd.WithEncoderConcurrency(1), zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithWindowSize(1<<20))
+		}
+		for range n {
+			if _, err := w.Write(block); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := w.Close(); err != nil {
+			t.Fatal(err)
+		}
+		return b.Bytes()
+	}
+	block := make([]byte, 1<<20)
+	block[0] = '\n'
+	for kind, ratio := range map[string]int{"gzip": 100, "zstd": 0} {
+		bomb := pack(kind, block, 80)
+		path := filepath.Join(t.TempDir(), "bomb")
+		if err := os.WriteFile(path, bomb, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		used := allocated(func() {
+			s, err := Files([]string{path}, nil, fake{}, Options{MaxRatio: ratio, MaxLine: 1000})
+			if err != nil {
+				t.Fatal(err)
+			}
+			records, shown := drain(t, s)
+			last := shown[len(shown)-1]
+			if len(records) != 63 || !strings.HasPrefix(last, "end: read "+path+":65: the "+kind+" data expands more than ") || !strings.Contains(last, "decompress it first") {
+				t.Errorf("%s: %d records, then %s", kind, len(records), last)
+			}
+		})
+		if used > 16<<20 {
+			t.Errorf("%s: %d bytes allocated", kind, used)
+		}
+		// The same data is fine below the floor, and with the ratio allowed.
+		for _, o := range []Options{{MaxRatio: 1, MaxLine: 1000}, {MaxRatio: 1e9, MaxLine: 1000}} {
+			data := bomb
+			if o.MaxRatio == 1 {
+				data = pack(kind, block, 2)
+			}
+			_, shown := drain(t, fromReader(t, bytes.NewReader(data), o))
+			if last := shown[len(shown)-1]; strings.HasPrefix(last, "end:") {
+				t.Errorf("%s, ratio %d: %s", kind, o.MaxRatio, last)
+			}
+		}
+	}
+}

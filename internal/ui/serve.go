@@ -1,0 +1,58 @@
+package ui
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"time"
+)
+
+// stopTime is what requests in progress get when the server stops.
+const stopTime = 5 * time.Second
+
+// Serve listens on addr and serves h until ctx is done; then it takes no new
+// requests, lets those in progress finish within 5 s, and returns nil. The error
+// to expect is that of an address that cannot be listened on.
+func Serve(ctx context.Context, addr string, h http.Handler) error {
+	var lc net.ListenConfig
+	ln, err := lc.Listen(ctx, "tcp", addr)
+	if err != nil {
+		return fmt.Errorf("serve the UI: %w", err)
+	}
+	return ServeOn(ctx, ln, h)
+}
+
+// ServeOn is Serve on a listener that is there already, for who wants to know
+// the port before. It closes ln.
+func ServeOn(ctx context.Context, ln net.Listener, h http.Handler) error {
+	server := &http.Server{
+		Handler:           h,
+		ReadHeaderTimeout: 5 * time.Second,
+		ReadTimeout:       15 * time.Second,
+		WriteTimeout:      time.Minute,
+		IdleTimeout:       2 * time.Minute,
+		MaxHeaderBytes:    64 << 10,
+	}
+	failed := make(chan error, 1)
+	go func() { failed <- server.Serve(ln) }()
+
+	select {
+	case err := <-failed:
+		return fmt.Errorf("serve the UI: %w", err)
+	case <-ctx.Done():
+	}
+	// ctx is over; what is left of the work gets a deadline of its own.
+	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTime)
+	defer cancel()
+	err := server.Shutdown(grace)
+	if errors.Is(err, context.DeadlineExceeded) {
+		err = server.Close() // they had their time
+	}
+	<-failed
+	if err != nil {
+		return fmt.Errorf("stop the UI: %w", err)
+	}
+	return nil
+}

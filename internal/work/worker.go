@@ -1,0 +1,146 @@
+// Package work is a worker: asynq.Server behind the gate, the runner as its
+// handler, and the rescuer beside it.
+package work
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/hibiken/asynq"
+	"github.com/redis/go-redis/v9"
+	"github.com/weir-tasks/weir/internal/attempt"
+	"github.com/weir-tasks/weir/internal/batch"
+	"github.com/weir-tasks/weir/internal/gate"
+	"github.com/weir-tasks/weir/internal/lane"
+	"github.com/weir-tasks/weir/internal/rescue"
+	"github.com/weir-tasks/weir/tasks"
+)
+
+// Options configure a Worker.
+type Options struct {
+	// Concurrency is how many tasks run at once. Required.
+	Concurrency int
+	// Lanes restricts the worker to these; empty means all.
+	Lanes []string
+	// ShutdownTimeout is how long Stop lets running tasks go on.
+	ShutdownTimeout time.Duration
+	// Observe, if set, is told of every attempt's end.
+	Observe func(attempt.Attempt)
+	Log     *slog.Logger
+}
+
+// Worker runs tasks between Start and Stop.
+//
+//	Redis <- gate <- asynq.Server -> runner -> handler
+//	  ^       |  permits from lanes     |
+//	  |       +-------------------------+ released when the handler has returned
+//	  +--- ledger: outcome, before asynq's ack
+//	  +--- rescuer: leases nobody extends
+type Worker struct {
+	opts   Options
+	lanes  *lane.Set
+	gate   *gate.Gate
+	runner *attempt.Runner
+	server *asynq.Server
+
+	rescuer *rescue.Rescuer
+	cancel  context.CancelFunc
+	others  sync.WaitGroup
+	stop    sync.Once
+}
+
+// Name is how this process calls itself in outcomes and leases.
+func Name() string {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "unknown-host"
+	}
+	return fmt.Sprintf("%s:%d", host, os.Getpid())
+}
+
+// New returns a worker. fast sends single commands: rdb itself, or something that
+// pipelines them.
+func New(rdb, fast redis.UniversalClient, ledger *batch.Ledger, o Options) (*Worker, error) {
+	if o.Concurrency < 1 {
+		return nil, fmt.Errorf("a worker's concurrency must be at least 1, not %d", o.Concurrency)
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	w := &Worker{opts: o, lanes: lane.NewSet(o.Concurrency)}
+	for _, t := range tasks.All() {
+		if p := t.Policy(); p.Concurrency > 0 {
+			w.lanes.Limit(p.Lane, p.Concurrency)
+		}
+	}
+	w.gate = gate.New(rdb, fast, w.lanes, gate.Options{Only: o.Lanes, Log: o.Log})
+	w.runner = attempt.New(attempt.Options{
+		Worker: Name(), Ledger: ledger, Gate: w.gate, Log: o.Log, Observe: o.Observe,
+	})
+	w.rescuer = rescue.New(rdb, w.gate.Lanes, o.Log)
+	w.server = asynq.NewServerFromRedisClient(w.gate, asynq.Config{
+		Concurrency:     o.Concurrency,
+		Queues:          map[string]int{gate.Placeholder: 1},
+		RetryDelayFunc:  w.runner.RetryDelay,
+		IsFailure:       w.runner.IsFailure,
+		ShutdownTimeout: max(o.ShutdownTimeout, time.Millisecond), // 0 would be asynq's default
+		// The gate waits, asynq need not.
+		TaskCheckInterval:        2 * time.Millisecond,
+		DelayedTaskCheckInterval: 500 * time.Millisecond,
+		Logger:                   asynqLog{o.Log},
+		LogLevel:                 asynq.InfoLevel,
+	})
+	return w, nil
+}
+
+// Start makes the worker take tasks; it returns once it does.
+func (w *Worker) Start() error {
+	ctx, cancel := context.WithCancel(context.Background())
+	w.cancel = cancel
+	w.others.Go(func() { w.runner.Listen(ctx) })
+	w.others.Go(func() { w.rescuer.Run(ctx) })
+	w.gate.Start()
+	if err := w.server.Start(w.runner); err != nil {
+		w.stopOthers()
+		return fmt.Errorf("start asynq: %w", err)
+	}
+	return nil
+}
+
+// Stop takes nothing new, lets running tasks finish within ShutdownTimeout, gives
+// the rest back, and returns when all is done. It may be called more than once.
+//
+// The order: first the gate, so that no task is taken and then given back; then
+// asynq, whose running tasks still need the ledger; last what only watches.
+func (w *Worker) Stop() error {
+	var err error
+	w.stop.Do(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		defer cancel()
+		err = w.gate.Stop(ctx)
+		w.server.Shutdown()
+		w.stopOthers()
+	})
+	return err
+}
+
+func (w *Worker) stopOthers() {
+	w.cancel()
+	w.others.Wait()
+}
+
+// Stat is a worker at one moment.
+type Stat struct {
+	InFlight int // handlers that run, stuck ones too
+	Stuck    int
+	Lanes    []lane.Stat
+}
+
+// Stat tells how the worker stands.
+func (w *Worker) Stat() Stat {
+	return Stat{InFlight: w.lanes.InFlight(), Stuck: w.runner.Stuck(), Lanes: w.lanes.Stats()}
+}

@@ -1,0 +1,114 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/alecthomas/kong"
+	"github.com/weir-tasks/weir/internal/batch"
+	"github.com/weir-tasks/weir/internal/cli"
+)
+
+type grammar struct {
+	cli.Common
+
+	Run     runCmd     `cmd:"" help:"Enqueue, follow, and write the outcomes as NDJSON."`
+	Enqueue enqueueCmd `cmd:"" help:"Enqueue and leave; prints the batch's name."`
+	Follow  followCmd  `cmd:"" help:"Progress and outcomes of a batch started elsewhere."`
+	Status  statusCmd  `cmd:"" help:"One batch, or all."`
+	Cancel  cancelCmd  `cmd:"" help:"Give a batch up: what has no outcome gets the outcome cancelled."`
+	Types   typesCmd   `cmd:"" help:"Task types, their payload and result, their policy."`
+	UI      uiCmd      `cmd:"" name:"ui" help:"Serve the web UI: asynqmon on weir's queues."`
+}
+
+type config struct {
+	grammar
+	command *kong.Context
+}
+
+func parseConfig(args []string) (*config, error) {
+	c := &config{}
+	parsed, err := cli.Parse(&c.grammar, "producer", "Stream tasks through Redis and account for every one.", args)
+	if err != nil {
+		return nil, err
+	}
+	c.command = parsed
+	return c, nil
+}
+
+func (c *config) run(ctx context.Context) error {
+	c.command.BindTo(ctx, (*context.Context)(nil))
+	c.command.Bind(&c.Common)
+	return c.command.Run()
+}
+
+// batchFlags are those of run and enqueue.
+type batchFlags struct {
+	Type  string   `arg:"" help:"Task type; see producer types."`
+	Files []string `arg:"" optional:"" name:"file" help:"Input files, in turn; - or none is stdin. .gz and .zst are unpacked."`
+
+	Batch       string        `help:"The batch's name. Default: derived from type, input and options, so that the same command goes on with an unfinished batch." placeholder:"NAME"`
+	Lane        string        `help:"Lane of the tasks. Default: the type's." placeholder:"NAME"`
+	Timeout     time.Duration `help:"Time one attempt may take. Default: the type's." placeholder:"D"`
+	Retries     *int          `help:"Attempts after the first. Default: the type's." placeholder:"N"`
+	Backoff     time.Duration `help:"Base of the exponential backoff between attempts. Default: the type's." placeholder:"D"`
+	Window      int64         `help:"Most tasks in Redis without an outcome. Default: a few times what the live workers run at once." placeholder:"N"`
+	Repeat      int64         `help:"N generated tasks instead of input; {n} in the payload is the number." placeholder:"N"`
+	Payload     string        `help:"Payload of generated tasks; without --repeat, one task." placeholder:"JSON"`
+	Format      string        `help:"Form of the input: auto (by the file's name), lines, ndjson or csv." default:"auto" enum:"auto,lines,ndjson,csv"`
+	Limit       int64         `help:"Stop reading after N records." placeholder:"N"`
+	WithPayload bool          `help:"Add the payload to each outcome."`
+	MaxFailures int64         `help:"Failed tasks a batch may keep before it pauses." default:"100000"`
+	Keep        time.Duration `help:"How long a done batch's record stays." default:"168h"`
+	Quiet       bool          `help:"No progress and no summary." short:"q"`
+}
+
+// validate reports all that is wrong at once.
+func (f *batchFlags) validate() error {
+	var errs []error
+	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+	if f.Batch != "" {
+		if err := batch.ValidName(f.Batch); err != nil {
+			bad("--batch: %w", err)
+		}
+	}
+	if f.Lane != "" {
+		if err := batch.ValidName(f.Lane); err != nil {
+			bad("--lane: %w", err)
+		}
+	}
+	for _, d := range []struct {
+		name string
+		d    time.Duration
+	}{{"--timeout", f.Timeout}, {"--backoff", f.Backoff}, {"--keep", f.Keep}} {
+		if d.d < 0 {
+			bad("%s %v: must not be negative", d.name, d.d)
+		}
+		if d.d > 10*365*24*time.Hour {
+			bad("%s %v: must be at most 10 years", d.name, d.d)
+		}
+	}
+	if f.Timeout > 0 && f.Timeout < time.Millisecond {
+		bad("--timeout %v: must be at least 1ms", f.Timeout)
+	}
+	if f.Retries != nil && (*f.Retries < 0 || *f.Retries > 100_000) {
+		bad("--retries %d: must be from 0 to 100000", *f.Retries)
+	}
+	for _, n := range []struct {
+		name string
+		n    int64
+	}{{"--window", f.Window}, {"--repeat", f.Repeat}, {"--limit", f.Limit}, {"--max-failures", f.MaxFailures}} {
+		if n.n < 0 || n.n > batch.MaxTasks {
+			bad("%s %d: must be from 1 to %d", n.name, n.n, int64(batch.MaxTasks))
+		}
+	}
+	if (f.Repeat > 0 || f.Payload != "") && len(f.Files) > 0 {
+		bad("--repeat and --payload generate the tasks: give no FILE beside them")
+	}
+	if len(errs) > 0 {
+		return &cli.Status{Code: cli.Usage, Err: errors.Join(errs...)}
+	}
+	return nil
+}

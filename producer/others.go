@@ -1,0 +1,288 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"text/tabwriter"
+	"time"
+
+	"github.com/weir-tasks/weir/internal/batch"
+	"github.com/weir-tasks/weir/internal/cli"
+	"github.com/weir-tasks/weir/internal/follow"
+	"github.com/weir-tasks/weir/internal/produce"
+	"github.com/weir-tasks/weir/internal/status"
+	"github.com/weir-tasks/weir/tasks"
+)
+
+// needRedis refuses commands that make no sense on an embedded Redis.
+func needRedis(common *cli.Common, command string) error {
+	if common.Redis == "" {
+		return cli.UsageError("producer %s needs --redis URL (or WEIR_REDIS): an embedded Redis would be empty", command)
+	}
+	return nil
+}
+
+type enqueueCmd struct{ batchFlags }
+
+func (e *enqueueCmd) Run(ctx context.Context, common *cli.Common) error {
+	if err := needRedis(common, "enqueue"); err != nil {
+		return err
+	}
+	in, err := e.open()
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	s := newScreen(common, e.Quiet)
+	client, err := s.connect(ctx)
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	b, err := client.Begin(ctx, in.typ, e.options(in))
+	if err != nil {
+		return beginError(ctx, err)
+	}
+	defer b.End()
+	fmt.Println(b.Name())
+	s.begin(b, false)
+	watching, stopWatching := context.WithCancel(ctx)
+	defer stopWatching()
+	s.watch(watching, client, b.Name(), e.total())
+	err = b.Feed(ctx, in)
+	if err != nil && ctx.Err() != nil {
+		err = context.Cause(ctx)
+	}
+	if err != nil {
+		_, status := statusOf(err, &batch.Info{})
+		return status
+	}
+	s.report.Note("batch %s: enqueued whole; producer follow %s shows what becomes of it", b.Name(), b.Name())
+	return nil
+}
+
+type followCmd struct {
+	Batch   string `arg:"" help:"The batch's name."`
+	Ordered bool   `help:"Outcomes in the order of input."`
+	Quiet   bool   `help:"No progress and no summary." short:"q"`
+}
+
+func (f *followCmd) Run(ctx context.Context, common *cli.Common) error {
+	if err := needRedis(common, "follow"); err != nil {
+		return err
+	}
+	s := newScreen(common, f.Quiet)
+	client, err := s.connect(ctx)
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	if _, err := client.Status(ctx, f.Batch); err != nil {
+		return notFound(err)
+	}
+	s.open(f.Batch)
+	watching, stopWatching := context.WithCancel(ctx)
+	defer stopWatching()
+	s.watch(watching, client, f.Batch, -1)
+	sink := stdout{follow.NewStream(s.report.Beside(os.Stdout))}
+	err = client.Follow(ctx, f.Batch, f.Ordered, produce.Outcomes{Sink: sink, Seen: s.seen})
+	stopWatching()
+	if err != nil && ctx.Err() != nil {
+		err = context.Cause(ctx)
+	}
+	if errors.Is(err, produce.ErrReaderGone) {
+		return nil // whoever follows may stop; the batch goes on
+	}
+	return s.conclude(client, f.Batch, err)
+}
+
+func notFound(err error) error {
+	if errors.Is(err, batch.ErrNotFound) {
+		return cli.UsageError("%w in this Redis; producer status lists all", err)
+	}
+	return err
+}
+
+type cancelCmd struct {
+	Batch string `arg:"" help:"The batch's name."`
+}
+
+func (c *cancelCmd) Run(ctx context.Context, common *cli.Common) error {
+	if err := needRedis(common, "cancel"); err != nil {
+		return err
+	}
+	client, err := newScreen(common, false).connect(ctx)
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	wait, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	err = client.Cancel(wait, c.Batch)
+	if errors.Is(err, batch.ErrNotFound) {
+		return notFound(err)
+	}
+	st, statusErr := client.Status(ctx, c.Batch)
+	if statusErr != nil {
+		return errors.Join(err, statusErr)
+	}
+	printStatus(os.Stderr, st)
+	if errors.Is(err, context.DeadlineExceeded) {
+		return fmt.Errorf("batch %q is cancelled, but %d of its tasks are still being run by handlers that do not heed it", c.Batch, st.Active)
+	}
+	return err
+}
+
+type statusCmd struct {
+	Batch string `arg:"" optional:"" help:"The batch's name; all batches without."`
+	JSON  bool   `name:"json" help:"As JSON, one object a batch."`
+}
+
+func (c *statusCmd) Run(ctx context.Context, common *cli.Common) error {
+	if err := needRedis(common, "status"); err != nil {
+		return err
+	}
+	client, err := newScreen(common, false).connect(ctx)
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	names := []string{c.Batch}
+	if c.Batch == "" {
+		names = nil
+		all, err := client.Batches(ctx)
+		if err != nil {
+			return err
+		}
+		for _, info := range all {
+			names = append(names, info.Name)
+		}
+	}
+	for i, name := range names {
+		st, err := client.Status(ctx, name)
+		if err != nil {
+			return notFound(err)
+		}
+		if c.JSON {
+			err = json.NewEncoder(os.Stdout).Encode(jsonStatus(st))
+		} else {
+			if i > 0 {
+				fmt.Println()
+			}
+			printStatus(os.Stdout, st)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if len(names) == 0 && !c.JSON {
+		fmt.Fprintln(os.Stderr, "no batches")
+	}
+	return nil
+}
+
+func jsonStatus(st *status.Status) any {
+	return struct {
+		Batch     string    `json:"batch"`
+		Type      string    `json:"type"`
+		State     string    `json:"state"`
+		Stopped   bool      `json:"stopped"`
+		Created   time.Time `json:"created"`
+		N         *int64    `json:"n"`
+		Read      int64     `json:"read"`
+		OK        int64     `json:"ok"`
+		Failed    int64     `json:"failed"`
+		Cancelled int64     `json:"cancelled"`
+		Pending   int64     `json:"pending"`
+		Scheduled int64     `json:"scheduled"`
+		Retry     int64     `json:"retry"`
+		Active    int64     `json:"active"`
+		Missing   int64     `json:"missing"`
+		Retries   int64     `json:"retries"`
+		Lane      string    `json:"lane"`
+		Input     string    `json:"input"`
+	}{st.Name, st.Options.Type, string(st.Phase), st.Stopped, st.Created, known(st.N), st.Next,
+		st.OK, st.Failed, st.Cancelled, st.Pending, st.Scheduled, st.Tally.Retry, st.Active, st.Missing(),
+		st.Retries, st.Options.Lane, st.Options.Input}
+}
+
+func known(n int64) *int64 {
+	if n < 0 {
+		return nil
+	}
+	return &n
+}
+
+func printStatus(w *os.File, st *status.Status) {
+	n := "not known yet"
+	if st.N >= 0 {
+		n = fmt.Sprint(st.N)
+	}
+	state := string(st.Phase)
+	if st.Stopped {
+		state += ", stopped: the same command goes on with it"
+	}
+	fmt.Fprintf(w, "batch %s: %s, %s\n", st.Name, st.Options.Type, state)
+	fmt.Fprintf(w, "  tasks %s, created %s, lane %s, input %s\n", n, st.Created.Format(time.DateTime), st.Options.Lane, st.Options.Input)
+	fmt.Fprintf(w, "  read %d = ok %d + failed %d + cancelled %d + pending %d + scheduled %d + retry %d + active %d",
+		st.Next, st.OK, st.Failed, st.Cancelled, st.Pending, st.Scheduled, st.Tally.Retry, st.Active)
+	if missing := st.Missing(); missing != 0 {
+		fmt.Fprintf(w, " + missing %d", missing)
+	}
+	fmt.Fprintln(w)
+}
+
+type typesCmd struct {
+	Type string `arg:"" optional:"" help:"Show one type in full."`
+	JSON bool   `name:"json" help:"As JSON, one object a type."`
+}
+
+func (c *typesCmd) Run() error {
+	shown := tasks.All()
+	if c.Type != "" {
+		t, ok := tasks.Lookup(c.Type)
+		if !ok {
+			return cli.UsageError("unknown task type %q; producer types lists all", c.Type)
+		}
+		shown = []*tasks.Type{t}
+	}
+	if c.JSON || c.Type != "" {
+		e := json.NewEncoder(os.Stdout)
+		if !c.JSON {
+			e.SetIndent("", "  ")
+		}
+		for _, t := range shown {
+			if err := e.Encode(jsonType(t)); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	tab := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(tab, "TYPE\tLANE\tTIMEOUT\tRETRIES\tBACKOFF\tMAX PAYLOAD")
+	for _, t := range shown {
+		p := t.Policy()
+		fmt.Fprintf(tab, "%s\t%s\t%v\t%d\t%v\t%d\n", t.Name(), p.Lane, p.Timeout, p.Retries, p.Backoff, p.MaxPayload)
+	}
+	return tab.Flush()
+}
+
+func jsonType(t *tasks.Type) any {
+	p := t.Policy()
+	return struct {
+		Type       string          `json:"type"`
+		Lane       string          `json:"lane"`
+		Timeout    string          `json:"timeout"`
+		Retries    int             `json:"retries"`
+		Backoff    string          `json:"backoff"`
+		MaxBackoff string          `json:"max_backoff"`
+		MaxPayload int             `json:"max_payload"`
+		MaxResult  int             `json:"max_result"`
+		Payload    json.RawMessage `json:"payload"`
+		Result     json.RawMessage `json:"result"`
+	}{t.Name(), p.Lane, p.Timeout.String(), p.Retries, p.Backoff.String(), p.MaxBackoff.String(),
+		p.MaxPayload, p.MaxResult, t.PayloadSchema(), t.ResultSchema()}
+}

@@ -1,0 +1,196 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"github.com/weir-tasks/weir"
+	"github.com/weir-tasks/weir/internal/batch"
+	"github.com/weir-tasks/weir/internal/cli"
+	"github.com/weir-tasks/weir/internal/feed"
+	"github.com/weir-tasks/weir/internal/follow"
+	"github.com/weir-tasks/weir/internal/produce"
+	"github.com/weir-tasks/weir/tasks"
+)
+
+type runCmd struct {
+	batchFlags
+	Out         string            `help:"Write the outcomes to this file, synced and complete; a restart goes on with it." placeholder:"FILE"`
+	Ordered     bool              `help:"Outcomes in the order of input."`
+	FailFast    bool              `help:"Cancel the batch at the first failure."`
+	Concurrency int               `help:"Without --redis: tasks run at once in this process." default:"50" short:"c"`
+	AllowExec   map[string]string `help:"Without --redis: let exec tasks run this command under this name." placeholder:"NAME=/PATH" mapsep:";"`
+}
+
+// Run is the main job:
+//
+//	input -> feed -> Redis -> workers (here, without --redis) -> outcomes -> follow -> sink
+func (r *runCmd) Run(ctx context.Context, common *cli.Common) error {
+	in, err := r.open()
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	s := newScreen(common, r.Quiet)
+	client, err := s.connect(ctx)
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	if client.Embedded() {
+		worker, err := r.startWorker(client)
+		if err != nil {
+			return err
+		}
+		defer worker.Stop()
+	}
+
+	o := r.options(in)
+	o.Ordered, o.FailFast = r.Ordered, r.FailFast
+	if r.Out != "" {
+		if o.Out, err = filepath.Abs(r.Out); err != nil {
+			return cli.UsageError("--out %s: %w", r.Out, err)
+		}
+	}
+	b, err := client.Begin(ctx, in.typ, o)
+	if err != nil {
+		return beginError(ctx, err)
+	}
+	defer b.End()
+	sink, given, err := r.openSink(ctx, b, s)
+	if err != nil {
+		return err
+	}
+	defer sink.Close()
+
+	s.begin(b, client.Embedded())
+	watching, stopWatching := context.WithCancel(ctx)
+	defer stopWatching()
+	s.watch(watching, client, b.Name(), r.total())
+	err = b.Run(ctx, in, produce.Outcomes{Sink: sink, Given: given, Seen: s.seen})
+	stopWatching()
+	return s.conclude(client, b.Name(), err)
+}
+
+// total is how many records there will be, or -1.
+func (f *batchFlags) total() int64 {
+	switch {
+	case f.Repeat > 0 && f.Limit > 0:
+		return min(f.Repeat, f.Limit)
+	case f.Repeat > 0:
+		return f.Repeat
+	case f.Payload != "":
+		return 1
+	}
+	return -1
+}
+
+func (r *runCmd) startWorker(client *weir.Client) (interface{ Stop() error }, error) {
+	if r.Concurrency < 1 || r.Concurrency > 100_000 {
+		return nil, cli.UsageError("--concurrency %d: must be from 1 to 100000", r.Concurrency)
+	}
+	for name, path := range r.AllowExec {
+		if err := tasks.AllowExec(name, path); err != nil {
+			return nil, cli.UsageError("--allow-exec %s=%s: %w", name, path, err)
+		}
+	}
+	// Nothing outlives the process, so nothing is worth waiting for when it ends.
+	w, err := client.NewWorker(weir.WorkerOptions{Concurrency: r.Concurrency, ShutdownTimeout: time.Millisecond})
+	if err != nil {
+		return nil, err
+	}
+	return w, w.Start()
+}
+
+// closingSink is a sink with an end.
+type closingSink interface {
+	follow.Sink
+	Close() error
+}
+
+// openSink opens where outcomes go, and tells how many went there before.
+func (r *runCmd) openSink(ctx context.Context, b *weir.Batch, s *screen) (closingSink, int64, error) {
+	resumed := b.Resumed()
+	if r.Out == "" {
+		given := int64(0)
+		if resumed != nil {
+			given = resumed.Given
+		}
+		return stdout{follow.NewStream(s.report.Beside(os.Stdout))}, given, nil
+	}
+	file, err := follow.OpenFile(r.Out, resumed != nil)
+	if err != nil {
+		if resumed == nil {
+			err = errors.Join(err, b.Discard(ctx))
+		}
+		return nil, 0, &cli.Status{Code: cli.Usage, Err: err}
+	}
+	return file, file.Lines, nil
+}
+
+// stdout is the sink that a pipe's reader may close.
+type stdout struct{ *follow.Stream }
+
+func (s stdout) Put(line []byte) error { return readerGone(s.Stream.Put(line)) }
+func (s stdout) Flush() error          { return readerGone(s.Stream.Flush()) }
+func (s stdout) Commit() error         { return readerGone(s.Stream.Commit()) }
+func (s stdout) Close() error          { return nil }
+
+func readerGone(err error) error {
+	if errors.Is(err, syscall.EPIPE) || errors.Is(err, io.ErrClosedPipe) {
+		return produce.ErrReaderGone
+	}
+	if err != nil {
+		return fmt.Errorf("write outcomes to stdout: %w", err)
+	}
+	return nil
+}
+
+// beginError gives the error of a batch that could not be begun its exit status.
+func beginError(ctx context.Context, err error) error {
+	var inUse *produce.InUseError
+	switch {
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
+	case errors.As(err, &inUse):
+		return &cli.Status{Code: cli.Usage, Err: err}
+	}
+	return err
+}
+
+// statusOf gives the error a batch ended with its exit status, and the words for
+// the summary. Failed tasks are no error; info is how the batch stands.
+func statusOf(err error, info *batch.Info) (verdict string, status error) {
+	var input *feed.InputError
+	var code *cli.Status
+	switch {
+	case errors.Is(err, produce.ErrReaderGone):
+		return "cancelled, its reader has gone", failures(info.Failed)
+	case errors.As(err, &code):
+		return "interrupted", &cli.Status{Code: code.Code, Err: err}
+	case errors.As(err, &input):
+		return "refused", &cli.Status{Code: cli.Usage, Err: err}
+	case errors.Is(err, feed.ErrTooManyFailures):
+		return "paused", &cli.Status{Code: cli.System, Err: fmt.Errorf("%w; mend the cause and run the same command with a higher --max-failures to go on", err)}
+	case errors.Is(err, feed.ErrInput):
+		return "stopped", &cli.Status{Code: cli.Usage, Err: err}
+	case err != nil:
+		return "stopped", &cli.Status{Code: cli.System, Err: err}
+	case info.Phase == batch.GivenUp:
+		return "cancelled", failures(info.Failed + info.Cancelled)
+	}
+	return "done", failures(info.Failed)
+}
+
+func failures(n int64) error {
+	if n == 0 {
+		return nil
+	}
+	return &cli.Status{Code: cli.SomeFailed}
+}

@@ -1,0 +1,112 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"os"
+	"time"
+
+	"github.com/weir-tasks/weir"
+	"github.com/weir-tasks/weir/internal/batch"
+	"github.com/weir-tasks/weir/internal/cli"
+	"github.com/weir-tasks/weir/internal/report"
+	"github.com/weir-tasks/weir/internal/status"
+	"golang.org/x/term"
+)
+
+// screen is what people see of a batch, on stderr.
+type screen struct {
+	common *cli.Common
+	quiet  bool
+	log    *slog.Logger
+	report *report.Report
+}
+
+func newScreen(common *cli.Common, quiet bool) *screen {
+	return &screen{common: common, quiet: quiet, log: common.Logger(os.Stderr)}
+}
+
+// connect opens Redis, or embeds one.
+func (s *screen) connect(ctx context.Context) (*weir.Client, error) {
+	s.open("")
+	client, err := weir.Open(ctx, weir.Options{URL: s.common.Redis, Log: s.log})
+	if err != nil && ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
+	return client, err
+}
+
+// open begins the report of a batch, beside which logs are written from now on.
+func (s *screen) open(name string) {
+	s.report = report.New(report.Options{
+		Out: os.Stderr, Terminal: term.IsTerminal(int(os.Stderr.Fd())), Quiet: s.quiet, Batch: name,
+	})
+	*s.log = *s.common.Logger(s.report.Beside(os.Stderr))
+}
+
+func (s *screen) begin(b *weir.Batch, embedded bool) {
+	s.open(b.Name())
+	if embedded {
+		s.report.Note("embedded Redis: nothing survives this process (give --redis for that)")
+	}
+	if r := b.Resumed(); r != nil {
+		s.report.Note("batch %s: going on with it, %d of %d read have an outcome", b.Name(), r.Outcomes(), r.Next)
+	} else if !embedded {
+		s.report.Note("batch %s: begun", b.Name())
+	}
+}
+
+func (s *screen) seen(o *batch.Outcome, wait time.Duration) { s.report.Outcome(o, wait) }
+
+// watch shows the batch's progress until ctx ends.
+func (s *screen) watch(ctx context.Context, client *weir.Client, name string, total int64) {
+	if s.quiet {
+		return
+	}
+	go func() {
+		tick := time.NewTicker(500 * time.Millisecond)
+		defer tick.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-tick.C:
+			}
+			if st, err := client.Status(ctx, name); err == nil {
+				s.report.Update(counts(st, total))
+			}
+		}
+	}()
+}
+
+func counts(st *status.Status, total int64) report.Counts {
+	if st.N >= 0 {
+		total = st.N
+	}
+	return report.Counts{
+		Read: st.Next, OK: st.OK, Failed: st.Failed, Cancelled: st.Cancelled, Retries: st.Retries, Total: total,
+		Pending: st.Pending, Scheduled: st.Scheduled, Retry: st.Retry, Active: st.Active,
+	}
+}
+
+// conclude prints the summary and gives the run its exit status.
+func (s *screen) conclude(client *weir.Client, name string, err error) error {
+	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
+	defer cancel()
+	st, statusErr := client.Status(ctx, name)
+	if statusErr != nil {
+		if err != nil {
+			statusErr = err
+		}
+		_, status := statusOf(errors.Join(statusErr), &batch.Info{})
+		return status
+	}
+	verdict, status := statusOf(err, st.Info)
+	c := counts(st, -1)
+	if missing := st.Missing(); missing > 0 && verdict != "done" {
+		c.Pending += missing // withdrawn: the same command enqueues them again
+	}
+	s.report.Summary(c, verdict)
+	return status
+}

@@ -1,0 +1,374 @@
+// Package weir runs very large numbers of I/O-bound tasks on many machines, and
+// accounts for every one of them: each ends with exactly one recorded outcome.
+//
+// Define a task type once, for producers and workers alike (package tasks):
+//
+//	var Double = tasks.Define("double", tasks.Policy{Timeout: 5 * time.Second},
+//		func(ctx context.Context, in Number) (Number, error) { return Number{in.N * 2}, nil })
+//
+// A worker runs such tasks until its context ends:
+//
+//	c, err := weir.Open(ctx, weir.Options{URL: "redis://localhost"})
+//	err = c.RunWorker(ctx, weir.WorkerOptions{Concurrency: 50})
+//
+// A producer streams payloads in and outcomes out, never holding them all:
+//
+//	for o, err := range weir.Run(ctx, c, Double, payloads, weir.BatchOptions{Name: "first"}) { ... }
+//
+// With an empty URL Redis is embedded in the process: nothing to install, and
+// nothing survives the process.
+package weir
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"log/slog"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/weir-tasks/weir/internal/batch"
+	"github.com/weir-tasks/weir/internal/conn"
+	"github.com/weir-tasks/weir/internal/feed"
+	"github.com/weir-tasks/weir/internal/follow"
+	"github.com/weir-tasks/weir/internal/produce"
+	"github.com/weir-tasks/weir/internal/status"
+	"github.com/weir-tasks/weir/internal/work"
+	"github.com/weir-tasks/weir/tasks"
+)
+
+// Options configure Open.
+type Options struct {
+	// URL is where Redis is: redis://, rediss://, unix://, redis-sentinel://,
+	// redis-cluster://. Empty embeds one in this process.
+	URL string
+	// Log is for what happens beside the results; nil discards it.
+	Log *slog.Logger
+}
+
+// Client is a connection to weir's Redis. It is safe for concurrent use.
+type Client struct {
+	opts     Options
+	embedded *conn.Embedded
+	rdb      redis.UniversalClient
+	fast     redis.UniversalClient // pipelines the single commands of many goroutines
+	ledger   *batch.Ledger
+}
+
+// Open connects, waiting for Redis as long as ctx lives, and checks that it is fit:
+// version, eviction policy, role. What is wrong is said with the command that
+// mends it.
+func Open(ctx context.Context, o Options) (*Client, error) {
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	c := &Client{opts: o}
+	if err := c.connect(ctx); err != nil {
+		return nil, errors.Join(err, c.Close())
+	}
+	fast, err := c.rdb.AutoPipeline()
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("set up pipelining: %w", err), c.Close())
+	}
+	c.fast = fast
+	c.ledger = batch.NewLedger(fast)
+	return c, nil
+}
+
+func (c *Client) connect(ctx context.Context) (err error) {
+	if c.opts.URL == "" {
+		if c.embedded, err = conn.StartEmbedded(); err != nil {
+			return err
+		}
+		c.rdb = c.embedded.Client()
+		return nil
+	}
+	if c.rdb, err = conn.Open(c.opts.URL); err != nil {
+		return err
+	}
+	if err := conn.Ready(ctx, c.rdb, c.opts.URL, c.trouble); err != nil {
+		return err
+	}
+	problems, err := conn.Check(ctx, c.rdb)
+	if err != nil {
+		return conn.Explain(err, c.opts.URL)
+	}
+	for _, p := range problems {
+		if p.Fatal {
+			return errors.New(p.String())
+		}
+		c.opts.Log.Warn(p.String())
+	}
+	return nil
+}
+
+// trouble logs that Redis does not answer and will be asked again.
+func (c *Client) trouble(err error, next time.Duration) {
+	c.opts.Log.Warn("Redis does not answer; trying again", "err", conn.Explain(err, c.opts.URL), "in", next.Round(time.Millisecond))
+}
+
+// Embedded says that Redis is in this process.
+func (c *Client) Embedded() bool { return c.embedded != nil }
+
+// Redis is the connection itself, for what weir has no call for.
+func (c *Client) Redis() redis.UniversalClient { return c.rdb }
+
+// Close ends the connection, and the embedded Redis.
+func (c *Client) Close() error {
+	var errs []error
+	if c.fast != nil {
+		errs = append(errs, c.fast.Close())
+	}
+	if c.rdb != nil {
+		errs = append(errs, c.rdb.Close())
+	}
+	if c.embedded != nil {
+		errs = append(errs, c.embedded.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// WorkerOptions configure a worker.
+type WorkerOptions = work.Options
+
+// NewWorker returns a worker, to Start and to Stop.
+func (c *Client) NewWorker(o WorkerOptions) (*work.Worker, error) {
+	if o.Log == nil {
+		o.Log = c.opts.Log
+	}
+	return work.New(c.rdb, c.fast, c.ledger, o)
+}
+
+// RunWorker runs tasks until ctx ends; then it takes nothing new, lets what runs
+// finish within ShutdownTimeout, and gives the rest back.
+func (c *Client) RunWorker(ctx context.Context, o WorkerOptions) error {
+	w, err := c.NewWorker(o)
+	if err != nil {
+		return err
+	}
+	if err := w.Start(); err != nil {
+		return err
+	}
+	<-ctx.Done()
+	return w.Stop()
+}
+
+// BatchOptions say how a batch is run. Zero fields take the task type's policy.
+type BatchOptions struct {
+	// Name is the batch's. The same name with the same input goes on with it.
+	// Empty: a new one.
+	Name string
+	Lane string
+	// Timeout is one attempt's.
+	Timeout time.Duration
+	// Retries is how many attempts may follow the first; tasks.NoRetries is none.
+	Retries int
+	Backoff time.Duration
+	// Window is the most tasks in Redis without an outcome; 0 is automatic.
+	Window int64
+	// Ordered hands outcomes on in the order of input.
+	Ordered bool
+	// FailFast cancels the batch at the first failure.
+	FailFast bool
+	// WithPayload puts each task's payload into its outcome.
+	WithPayload bool
+	// MaxFailures pauses the batch when it keeps so many failed tasks; 0 is no limit.
+	MaxFailures int64
+	// Keep is how long the batch's record stays after it is done; default 7 days.
+	Keep time.Duration
+	// Input describes the input, Out the file the outcomes go to; both belong to
+	// what must stay the same when a batch is gone on with.
+	Input, Out string
+	// Stem begins the derived name of a batch without a Name; Again makes it depend
+	// on the stem alone, so that an unfinished batch of the same stem is gone on with.
+	Stem  string
+	Again bool
+}
+
+// Batch is a batch that this process produces.
+type Batch = produce.Batch
+
+// Begin makes a batch of a task type, or goes on with the one that is there.
+func (c *Client) Begin(ctx context.Context, t *tasks.Type, o BatchOptions) (*Batch, error) {
+	p := t.Policy()
+	po := produce.Options{
+		Options: batch.Options{
+			Type: t.Name(), Lane: or(o.Lane, p.Lane),
+			TimeoutMS: or(o.Timeout, p.Timeout).Milliseconds(), Retries: p.Retries,
+			BackoffMS: or(o.Backoff, p.Backoff).Milliseconds(), MaxBackoffMS: max(p.MaxBackoff, o.Backoff).Milliseconds(),
+			WithPayload: o.WithPayload, Input: o.Input, Out: o.Out, KeepMS: or(o.Keep, 7*24*time.Hour).Milliseconds(),
+		},
+		Name: o.Name, Stem: or(o.Stem, t.Name()), Again: o.Again,
+		Window: o.Window, MaxFailures: o.MaxFailures, Ordered: o.Ordered, FailFast: o.FailFast,
+	}
+	if o.Retries != 0 {
+		po.Retries = max(0, o.Retries)
+	}
+	producer := &produce.Producer{
+		RDB: c.rdb, Ledger: c.ledger, ID: produce.ID(work.Name()), Log: c.opts.Log, Trouble: c.trouble,
+	}
+	return producer.Begin(ctx, po)
+}
+
+func or[T comparable](v, otherwise T) T {
+	var zero T
+	if v == zero {
+		return otherwise
+	}
+	return v
+}
+
+// Status reads how a batch stands: each task counted once. batch.ErrNotFound if
+// there is none.
+func (c *Client) Status(ctx context.Context, name string) (*status.Status, error) {
+	return status.Read(ctx, c.rdb, c.ledger, name)
+}
+
+// Batches lists all batches, the newest first.
+func (c *Client) Batches(ctx context.Context) ([]*batch.Info, error) { return c.ledger.List(ctx) }
+
+// Cancel gives a batch up: every task without an outcome gets the outcome
+// cancelled. It returns when all have one, or when ctx ends.
+func (c *Client) Cancel(ctx context.Context, name string) error {
+	return feed.Cancel(ctx, c.rdb, c.ledger, name)
+}
+
+// Follow hands on the outcomes of a batch that is produced elsewhere, those that
+// its own reader has not taken yet, until its last or ctx's end.
+func (c *Client) Follow(ctx context.Context, name string, ordered bool, out produce.Outcomes) error {
+	seen := func(o *batch.Outcome, wait time.Duration) error {
+		if out.Seen != nil {
+			out.Seen(o, wait)
+		}
+		return nil
+	}
+	return follow.New(c.ledger, out.Sink, follow.Options{
+		Name: name, Ordered: ordered, Keep: true, Seen: seen, Trouble: c.trouble,
+		From: out.Given, Given: out.Given,
+	}).Run(ctx)
+}
+
+// Outcome is what became of one task of a type with result R.
+type Outcome[R any] struct {
+	Seq      int64
+	State    batch.State
+	Result   R
+	Err      error // a *TaskError if State is batch.Failed, else nil
+	Attempts int
+	Took     time.Duration // the last attempt
+	Worker   string
+}
+
+// TaskError says why a task failed.
+type TaskError struct {
+	Class batch.Class
+	Text  string
+}
+
+func (e *TaskError) Error() string { return fmt.Sprintf("%s: %s", e.Class, e.Text) }
+
+// Run streams payloads into a batch and its outcomes out, in order of completion
+// or, if asked, of input. An error is the last thing it yields. Leaving the loop
+// early cancels the batch; ctx's end stops it, so that it can be gone on with.
+func Run[P, R any](ctx context.Context, c *Client, d *tasks.Definition[P, R], payloads iter.Seq[P], o BatchOptions) iter.Seq2[Outcome[R], error] {
+	return func(yield func(Outcome[R], error) bool) {
+		b, err := c.Begin(ctx, d.Type(), o)
+		if err != nil {
+			yield(Outcome[R]{}, err)
+			return
+		}
+		defer b.End()
+		ctx, leave := context.WithCancelCause(ctx)
+		defer leave(nil)
+		src := produce.Payloads(payloads, d.Encode)
+		defer src.Close()
+		pipe := produce.NewPipe(ctx)
+		go func() { pipe.Close(b.Run(ctx, src, produce.Outcomes{Sink: pipe})) }()
+		for line := range pipe.Lines() {
+			out, err := decode(d, line)
+			if !yield(out, err) {
+				leave(produce.ErrReaderGone)
+				pipe.Wait()
+				return
+			}
+		}
+		if err := pipe.Wait(); err != nil {
+			yield(Outcome[R]{}, err)
+		}
+	}
+}
+
+func decode[P, R any](d *tasks.Definition[P, R], line []byte) (out Outcome[R], err error) {
+	o, err := batch.ParseOutcome(line)
+	if err != nil {
+		return out, err
+	}
+	out = Outcome[R]{Seq: o.Seq, State: o.State, Attempts: o.Attempts, Worker: o.Worker,
+		Took: time.Duration(o.MS * float64(time.Millisecond))}
+	switch o.State {
+	case batch.OK:
+		out.Result, err = d.DecodeResult(o.Result)
+	case batch.Failed:
+		out.Err = &TaskError{o.Class, o.Error}
+	}
+	return out, err
+}
+
+// Task is a single task, enqueued by itself: a batch of one.
+type Task[R any] struct {
+	c      *Client
+	id     string
+	decode func(line []byte) (Outcome[R], error)
+}
+
+// Enqueue enqueues a single task and returns at once. o.Name, if given, makes it
+// idempotent: the same name with the same payload is the same task.
+func Enqueue[P, R any](ctx context.Context, c *Client, d *tasks.Definition[P, R], payload P, o BatchOptions) (*Task[R], error) {
+	if _, err := d.Encode(payload); err != nil {
+		return nil, err
+	}
+	b, err := c.Begin(ctx, d.Type(), o)
+	if err != nil {
+		return nil, err
+	}
+	defer b.End()
+	one := func(yield func(P) bool) { yield(payload) }
+	src := produce.Payloads(one, d.Encode)
+	defer src.Close()
+	if err := b.Feed(ctx, src); err != nil {
+		return nil, err
+	}
+	return Find(c, d, b.Name()), nil
+}
+
+// Find returns the task that Enqueue gave this ID to, here or in another process.
+func Find[P, R any](c *Client, d *tasks.Definition[P, R], id string) *Task[R] {
+	return &Task[R]{c, id, func(line []byte) (Outcome[R], error) { return decode(d, line) }}
+}
+
+// ID finds the task again, with Find.
+func (t *Task[R]) ID() string { return t.id }
+
+// Ready says whether the task has its outcome.
+func (t *Task[R]) Ready(ctx context.Context) (bool, error) {
+	info, err := t.c.ledger.Info(ctx, t.id)
+	return err == nil && info.Complete(), err
+}
+
+// Get waits for the outcome and returns the result. A *TaskError if it failed.
+func (t *Task[R]) Get(ctx context.Context) (result R, err error) {
+	var got []byte
+	sink := produce.NewKeep(&got)
+	if err := t.c.Follow(ctx, t.id, false, produce.Outcomes{Sink: sink}); err != nil {
+		return result, err
+	}
+	o, err := t.decode(got)
+	switch {
+	case err != nil:
+		return result, err
+	case o.State == batch.Cancelled:
+		return result, fmt.Errorf("task %s: %w", t.id, feed.ErrCancelled)
+	}
+	return o.Result, o.Err
+}

@@ -1,0 +1,50 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/weir-tasks/weir/internal/batch"
+	"github.com/weir-tasks/weir/internal/cli"
+)
+
+type config struct {
+	cli.Common
+	Concurrency     int               `help:"Tasks run at once." default:"50" short:"c"`
+	Lanes           []string          `help:"Serve these lanes only." placeholder:"LANE"`
+	HTTP            string            `name:"http" help:"Serve metrics and health on this address." placeholder:"ADDR" env:"WEIR_HTTP"`
+	ShutdownTimeout time.Duration     `help:"How long running tasks may go on after the signal to stop." default:"8s"`
+	AllowExec       map[string]string `help:"Let exec tasks run this command under this name; may be repeated." placeholder:"NAME=/PATH" mapsep:";"`
+}
+
+func parseConfig(args []string) (*config, error) {
+	var c config
+	if _, err := cli.Parse(&c, "worker", "Run tasks until told to stop.", args); err != nil {
+		return nil, err
+	}
+	return &c, c.validate()
+}
+
+// validate reports all that is wrong at once.
+func (c *config) validate() error {
+	var errs []error
+	if c.Redis == "" {
+		errs = append(errs, errors.New("--redis URL is needed (or WEIR_REDIS): a worker on its own has nothing to do; `producer run` brings its own"))
+	}
+	if c.Concurrency < 1 || c.Concurrency > 100_000 {
+		errs = append(errs, fmt.Errorf("--concurrency %d: must be from 1 to 100000", c.Concurrency))
+	}
+	if c.ShutdownTimeout < 0 {
+		errs = append(errs, fmt.Errorf("--shutdown-timeout %v: must not be negative", c.ShutdownTimeout))
+	}
+	for _, lane := range c.Lanes {
+		if err := batch.ValidName(lane); err != nil {
+			errs = append(errs, fmt.Errorf("--lanes: %w", err))
+		}
+	}
+	if len(errs) > 0 {
+		return &cli.Status{Code: cli.Usage, Err: errors.Join(errs...)}
+	}
+	return nil
+}

@@ -1,0 +1,74 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/weir-tasks/weir"
+	"github.com/weir-tasks/weir/internal/cli"
+	"github.com/weir-tasks/weir/internal/telemetry"
+	"github.com/weir-tasks/weir/internal/work"
+	"github.com/weir-tasks/weir/tasks"
+)
+
+// run wires the worker: Redis, metrics, the worker itself; and stops them in the
+// reverse order.
+func run(ctx context.Context, c *config) error {
+	log := c.Logger(os.Stderr)
+	for name, path := range c.AllowExec {
+		if err := tasks.AllowExec(name, path); err != nil {
+			return cli.UsageError("--allow-exec %s=%s: %w", name, path, err)
+		}
+	}
+	client, err := weir.Open(ctx, weir.Options{URL: c.Redis, Log: log})
+	if err != nil {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		return err
+	}
+	defer client.Close()
+
+	metrics := telemetry.NewWorker()
+	w, err := client.NewWorker(weir.WorkerOptions{
+		Concurrency: c.Concurrency, Lanes: c.Lanes, ShutdownTimeout: c.ShutdownTimeout, Observe: metrics.Observe, Log: log,
+	})
+	if err != nil {
+		return err
+	}
+	metrics.Watch(w.Stat)
+	if c.HTTP != "" {
+		ping := func(ctx context.Context) error { return client.Redis().Ping(ctx).Err() }
+		server, err := telemetry.Serve(c.HTTP, metrics, ping)
+		if err != nil {
+			return cli.UsageError("--http %s: %w", c.HTTP, err)
+		}
+		defer server.Close()
+		log.Info("serving metrics and health", "addr", server.Addr())
+	}
+	if err := w.Start(); err != nil {
+		return err
+	}
+	log.Info("worker started", "name", work.Name(), "concurrency", c.Concurrency, "types", typeNames())
+	<-ctx.Done()
+	log.Info("stopping: taking nothing new", "running", w.Stat().InFlight, "timeout", c.ShutdownTimeout)
+	if err := w.Stop(); err != nil {
+		return fmt.Errorf("stop: %w", err)
+	}
+	log.Info("worker stopped")
+	var signalled *cli.Status
+	if errors.As(context.Cause(ctx), &signalled) {
+		return nil // told to stop and stopped: that is success
+	}
+	return context.Cause(ctx)
+}
+
+func typeNames() []string {
+	var names []string
+	for _, t := range tasks.All() {
+		names = append(names, t.Name())
+	}
+	return names
+}
