@@ -54,6 +54,7 @@ type Client struct {
 	rdb      redis.UniversalClient
 	fast     redis.UniversalClient // pipelines the single commands of many goroutines
 	ledger   *batch.Ledger
+	trouble  *conn.Trouble
 }
 
 // Open connects, waiting for Redis as long as ctx lives, and checks that it is fit:
@@ -63,7 +64,7 @@ func Open(ctx context.Context, o Options) (*Client, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	c := &Client{opts: o}
+	c := &Client{opts: o, trouble: conn.NewTrouble(o.Log, o.URL)}
 	if err := c.connect(ctx); err != nil {
 		return nil, errors.Join(err, c.Close())
 	}
@@ -87,7 +88,7 @@ func (c *Client) connect(ctx context.Context) (err error) {
 	if c.rdb, err = conn.Open(c.opts.URL); err != nil {
 		return err
 	}
-	if err := conn.Ready(ctx, c.rdb, c.opts.URL, c.trouble); err != nil {
+	if err := conn.Ready(ctx, c.rdb, c.opts.URL, c.trouble.Tell); err != nil {
 		return err
 	}
 	problems, err := conn.Check(ctx, c.rdb)
@@ -101,11 +102,6 @@ func (c *Client) connect(ctx context.Context) (err error) {
 		c.opts.Log.Warn(p.String())
 	}
 	return nil
-}
-
-// trouble logs that Redis does not answer and will be asked again.
-func (c *Client) trouble(err error, next time.Duration) {
-	c.opts.Log.Warn("Redis does not answer; trying again", "err", conn.Explain(err, c.opts.URL), "in", next.Round(time.Millisecond))
 }
 
 // Embedded says that Redis is in this process.
@@ -136,6 +132,9 @@ type WorkerOptions = work.Options
 func (c *Client) NewWorker(o WorkerOptions) (*work.Worker, error) {
 	if o.Log == nil {
 		o.Log = c.opts.Log
+	}
+	if o.Trouble == nil {
+		o.Trouble = c.trouble.Tell
 	}
 	return work.New(c.rdb, c.fast, c.ledger, o)
 }
@@ -206,7 +205,7 @@ func (c *Client) Begin(ctx context.Context, t *tasks.Type, o BatchOptions) (*Bat
 		po.Retries = max(0, o.Retries)
 	}
 	producer := &produce.Producer{
-		RDB: c.rdb, Ledger: c.ledger, ID: produce.ID(work.Name()), Log: c.opts.Log, Trouble: c.trouble,
+		RDB: c.rdb, Ledger: c.ledger, ID: produce.ID(work.Name()), Log: c.opts.Log, Trouble: c.trouble.Tell,
 	}
 	return producer.Begin(ctx, po)
 }
@@ -244,7 +243,7 @@ func (c *Client) Follow(ctx context.Context, name string, ordered bool, out prod
 		return nil
 	}
 	return follow.New(c.ledger, out.Sink, follow.Options{
-		Name: name, Ordered: ordered, Keep: true, Seen: seen, Trouble: c.trouble,
+		Name: name, Ordered: ordered, Keep: true, Seen: seen, Trouble: c.trouble.Tell,
 		From: out.Given, Given: out.Given,
 	}).Run(ctx)
 }

@@ -127,8 +127,10 @@ func (p *nestedPayload) Validate() error {
 	return nil
 }
 
+var nestedType = Define("test-nested", Policy{}, echoOf[nestedPayload])
+
 func TestCheckNested(t *testing.T) {
-	typ := Define("test-nested", Policy{}, echoOf[nestedPayload]).Type()
+	typ := nestedType.Type()
 	for _, c := range []struct{ payload, field, reason string }{
 		{`{"ptr":1,"when":"yesterday"}`, "when", "is not valid"},
 		{`{"ptr":1,"when":1}`, "when", "must be a string"},

@@ -137,25 +137,36 @@ func TestRun(t *testing.T) {
 	}
 }
 
+// told returns what its context says.
+var told = Define("test-told", Policy{}, func(ctx context.Context, _ struct{}) (any, error) {
+	switch v := ctx.Value(toldKey{}).(type) {
+	case error:
+		return nil, v
+	default:
+		return v, nil
+	}
+})
+
+type toldKey struct{}
+
+func runTold(what any) ([]byte, error) {
+	return told.Type().Run(context.WithValue(context.Background(), toldKey{}, what), []byte(`{}`))
+}
+
 func TestRunVerdictPassesThrough(t *testing.T) {
-	var verdict error
-	d := Define("test-verdict", Policy{}, func(ctx context.Context, p struct{}) (int, error) { return 7, verdict })
-	for _, verdict = range []error{nil, errors.New("x"), Permanent(errors.New("y")), Throttled(time.Second)} {
-		if _, err := d.Type().Run(context.Background(), []byte(`{}`)); err != verdict {
+	for _, verdict := range []error{errors.New("x"), Permanent(errors.New("y")), Throttled(time.Second)} {
+		if _, err := runTold(verdict); err != verdict {
 			t.Errorf("got %v, want %v", err, verdict)
 		}
 	}
 }
 
 func TestResultIsValidJSON(t *testing.T) {
-	var result any
-	d := Define("test-result", Policy{}, func(context.Context, struct{}) (any, error) { return result, nil })
-	result = map[string]string{"a": "b\xffc"}
-	if got, err := d.Type().Run(context.Background(), []byte(`{}`)); err != nil || string(got) != "{\"a\":\"b\uFFFDc\"}" {
+	if got, err := runTold(map[string]string{"a": "b\xffc"}); err != nil || string(got) != "{\"a\":\"b\uFFFDc\"}" {
 		t.Errorf("got %s, %v", got, err)
 	}
-	for _, result = range []any{math.NaN(), make(chan int)} {
-		if _, err := d.Type().Run(context.Background(), []byte(`{}`)); !IsPermanent(err) {
+	for _, result := range []any{math.NaN(), make(chan int)} {
+		if _, err := runTold(result); !IsPermanent(err) {
 			t.Errorf("%T: got %v", result, err)
 		}
 	}

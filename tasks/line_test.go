@@ -11,8 +11,11 @@ import (
 
 func echoOf[P any](_ context.Context, p P) (P, error) { return p, nil }
 
-// lineOf defines a type whose line is of kind T.
+// lineOf returns a type whose line is of kind T.
 func lineOf[T any](name string) *Type {
+	if t, ok := Lookup("test-line-" + name); ok { // with -count
+		return t
+	}
 	type payload struct {
 		V T `json:"v" weir:"line"`
 	}

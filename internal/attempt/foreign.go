@@ -15,7 +15,7 @@ import (
 func (r *Runner) foreign(ctx context.Context, d *delivery) error {
 	ctx = tasks.WithInfo(ctx, tasks.Info{ID: d.id, Attempt: d.retried + 1})
 	result, took, err := r.run(ctx, d, d.typ.Policy().Timeout)
-	var throttled *tasks.ThrottledError
+	throttled, isThrottled := tasks.AsThrottled(err)
 	switch {
 	case err == nil:
 		r.observe(d, string(batch.OK), "", took)
@@ -25,7 +25,7 @@ func (r *Runner) foreign(ctx context.Context, d *delivery) error {
 		return nil
 	case errors.Is(err, errInterrupted):
 		return r.interrupted(d, err)
-	case errors.As(err, &throttled):
+	case isThrottled:
 		r.observe(d, "throttled", "", took)
 		return &later{err: err, after: throttled.After}
 	case final(err, 0, 1):

@@ -26,6 +26,9 @@ type Options struct {
 	Ledger *batch.Ledger
 	Gate   *gate.Gate
 	Log    *slog.Logger
+	// Trouble, if set, hears when the ledger does not answer, and of the wait; and,
+	// with a nil error, when it answers again.
+	Trouble func(err error, next time.Duration)
 	// Observe, if set, is told of every attempt's end.
 	Observe func(Attempt)
 }
@@ -118,7 +121,7 @@ func (r *Runner) ofBatch(ctx context.Context, d *delivery) error {
 	o := &batch.Outcome{
 		Seq: d.seq, Attempts: d.retried + 1, MS: float64(took.Microseconds()) / 1000, Worker: r.opts.Worker,
 	}
-	var throttled *tasks.ThrottledError
+	throttled, isThrottled := tasks.AsThrottled(err)
 	switch {
 	case err == nil:
 		o.State, o.Result = batch.OK, result
@@ -128,7 +131,7 @@ func (r *Runner) ofBatch(ctx context.Context, d *delivery) error {
 		return nil // the producer that stopped it enqueues the task again
 	case errors.Is(err, errInterrupted):
 		return r.interrupted(d, err)
-	case errors.As(err, &throttled):
+	case isThrottled:
 		r.observe(d, "throttled", "", took)
 		return &later{err: err, after: throttled.After}
 	case !final(err, d.retried, opts.Retries):
@@ -176,9 +179,7 @@ func (r *Runner) record(ctx context.Context, d *delivery, o *batch.Outcome, wait
 
 // untilAnswered repeats a call of the ledger until it succeeds or ctx ends.
 func (r *Runner) untilAnswered(ctx context.Context, call func() error) error {
-	return retry.Until(ctx, call, func(err error, next time.Duration) {
-		r.opts.Log.Warn("the ledger does not answer; trying again", "err", err, "in", next)
-	})
+	return retry.Until(ctx, call, r.opts.Trouble)
 }
 
 func (r *Runner) interrupted(d *delivery, cause error) error {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -57,10 +58,13 @@ func (i *Info) Complete() bool { return i.N >= 0 && i.Outcomes() == i.N }
 // It is safe for concurrent use.
 type Ledger struct {
 	rdb redis.UniversalClient
+
+	mu     sync.Mutex
+	parsed map[string]*Options // by their JSON
 }
 
 // NewLedger returns the ledger kept in rdb.
-func NewLedger(rdb redis.UniversalClient) *Ledger { return &Ledger{rdb: rdb} }
+func NewLedger(rdb redis.UniversalClient) *Ledger { return &Ledger{rdb: rdb, parsed: make(map[string]*Options)} }
 
 // Create makes a batch; made is false when there is one of this name already.
 // The caller then decides, by its Info, whether it is the same.
@@ -152,7 +156,8 @@ const (
 	NoBatch                      // there is no such batch
 )
 
-// Begin asks whether an attempt may run, and returns the batch's options.
+// Begin asks whether an attempt may run, and returns the batch's options, which
+// are not to be changed.
 func (l *Ledger) Begin(ctx context.Context, name string, seq int64) (Admission, *Options, error) {
 	r, err := beginScript.Run(ctx, l.rdb, []string{batchKey(name), bitsKey(name, seq)},
 		seq, seq%segment, seq/segment, segment).Slice()
@@ -164,11 +169,32 @@ func (l *Ledger) Begin(ctx context.Context, name string, seq int64) (Admission, 
 	if raw == "" {
 		return Admission(code), nil, nil
 	}
-	var o Options
-	if err := json.Unmarshal([]byte(raw), &o); err != nil {
+	o, err := l.options(raw)
+	if err != nil {
 		return 0, nil, fmt.Errorf("begin task %s: options of the batch: %w", TaskID(name, seq), err)
 	}
-	return Admission(code), &o, nil
+	return Admission(code), o, nil
+}
+
+// maxParsed bounds the memory of options; a worker meets few batches at a time.
+const maxParsed = 1000
+
+// options parses a batch's options, remembering them: they come with every task.
+func (l *Ledger) options(raw string) (*Options, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if o := l.parsed[raw]; o != nil {
+		return o, nil
+	}
+	var o Options
+	if err := json.Unmarshal([]byte(raw), &o); err != nil {
+		return nil, err
+	}
+	if len(l.parsed) >= maxParsed {
+		clear(l.parsed)
+	}
+	l.parsed[raw] = &o
+	return &o, nil
 }
 
 // Record gives a task its outcome. first is false when it had one already: then
@@ -339,6 +365,15 @@ func (l *Ledger) Lease(ctx context.Context, name, id, dead string, d time.Durati
 		return "", fmt.Errorf("become producer of batch %q: %w", name, err)
 	}
 	return holder, nil
+}
+
+// LeaseLeft is how long the producer's lease still lasts; 0 if there is none.
+func (l *Ledger) LeaseLeft(ctx context.Context, name string) (time.Duration, error) {
+	left, err := l.rdb.PTTL(ctx, producerKey(name)).Result()
+	if err != nil {
+		return 0, fmt.Errorf("read lease of batch %q: %w", name, err)
+	}
+	return max(left, 0), nil
 }
 
 // Release gives the producer's lease back.

@@ -12,8 +12,10 @@ import (
 	"os/signal"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/alecthomas/kong"
+	"github.com/weir-tasks/weir/internal/conn"
 )
 
 // Exit statuses.
@@ -54,8 +56,14 @@ type Common struct {
 	Version   kong.VersionFlag `help:"Print the version and leave."`
 }
 
-// Logger logs to w as the flags say.
+// Logger logs to w as the flags say, and go-redis' messages with it.
 func (c *Common) Logger(w io.Writer) *slog.Logger {
+	l := c.logger(w)
+	conn.LogTo(l)
+	return l
+}
+
+func (c *Common) logger(w io.Writer) *slog.Logger {
 	var level slog.Level
 	_ = level.UnmarshalText([]byte(c.LogLevel)) // the flag's enum allows only valid ones
 	o := &slog.HandlerOptions{Level: level}
@@ -84,6 +92,9 @@ func Parse(grammar any, name, description string, args []string, options ...kong
 	return ctx, nil
 }
 
+// sameSignal is how soon a second signal is taken for the first one, told twice.
+const sameSignal = 200 * time.Millisecond
+
 // Main runs a command and leaves with its exit status. The context it gets ends at
 // the first SIGINT or SIGTERM; the second leaves at once, and what was begun comes
 // back by itself: through the ledger and the leases.
@@ -95,7 +106,12 @@ func Main(name string, run func(ctx context.Context) error) {
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
 	go func() {
 		cancel(&Status{Code: Interrupted, Err: fmt.Errorf("stopped by %v", <-signals)})
-		<-signals
+		for first := time.Now(); ; {
+			// Wrappers such as timeout pass on a signal that the process group had already.
+			if <-signals; time.Since(first) > sameSignal {
+				break
+			}
+		}
 		fmt.Fprintf(os.Stderr, "%s: second signal, leaving at once\n", name)
 		os.Exit(Interrupted)
 	}()

@@ -118,7 +118,11 @@ func (b *Batch) beginNamed(ctx context.Context) (err error) {
 			return &InUseError{b.o.Name, diff}
 		}
 	}
-	return b.awaitLease(ctx)
+	holder, err := b.awaitLease(ctx, b.o.Name)
+	if err == nil && holder != "" {
+		err = &InUseError{b.o.Name, fmt.Sprintf("producer %s feeds it now", processOf(holder))}
+	}
+	return err
 }
 
 // beginDerived takes the first name of its stem that is free, or whose batch is
@@ -140,7 +144,7 @@ func (b *Batch) beginDerived(ctx context.Context) error {
 		if found != nil && (found.Complete() || found.Phase == batch.GivenUp || found.Options.Differs(&b.o.Options) != "") {
 			continue
 		}
-		holder, err := b.tryLease(ctx, name)
+		holder, err := b.awaitLease(ctx, name)
 		if err != nil {
 			return err
 		}

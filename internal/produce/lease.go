@@ -3,7 +3,6 @@ package produce
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
 	"strconv"
 	"strings"
@@ -29,24 +28,30 @@ func (b *Batch) tryLease(ctx context.Context, name string) (holder string, err e
 	return b.p.Ledger.Lease(ctx, name, b.p.ID, holder, leaseLength)
 }
 
-// awaitLease waits as long as a dead producer's lease may last.
-func (b *Batch) awaitLease(ctx context.Context) error {
-	deadline := time.Now().Add(leaseLength + time.Second)
+// awaitLease waits until the lease is ours, or is seen to be renewed: then its
+// holder lives and is returned.
+func (b *Batch) awaitLease(ctx context.Context, name string) (holder string, err error) {
+	last := leaseLength
 	for told := false; ; told = true {
-		holder, err := b.tryLease(ctx, b.o.Name)
+		holder, err := b.tryLease(ctx, name)
 		if err != nil || holder == "" {
-			return err
+			return "", err
 		}
-		if aliveHere(holder) || time.Now().After(deadline) {
-			return &InUseError{b.o.Name, fmt.Sprintf("producer %s feeds it now", processOf(holder))}
+		left, err := b.p.Ledger.LeaseLeft(ctx, name)
+		if err != nil {
+			return "", err
 		}
+		if told && left > last {
+			return holder, nil
+		}
+		last = left
 		if !told {
-			b.p.Log.Info("waiting for the lease of the batch's last producer", "batch", b.o.Name, "producer", processOf(holder))
+			b.p.Log.Info("somebody has been feeding the batch; waiting to see whether they still do", "batch", name, "producer", processOf(holder))
 		}
 		select {
 		case <-ctx.Done():
-			return context.Cause(ctx)
-		case <-time.After(200 * time.Millisecond):
+			return "", context.Cause(ctx)
+		case <-time.After(100 * time.Millisecond):
 		}
 	}
 }
@@ -83,21 +88,10 @@ func processOf(id string) string {
 
 // deadHere says that a producer's process was on this host and is gone.
 func deadHere(id string) bool {
-	pid, ok := pidHere(id)
-	return ok && errors.Is(syscall.Kill(pid, 0), syscall.ESRCH)
-}
-
-// aliveHere says that a producer's process is on this host and lives.
-func aliveHere(id string) bool {
-	pid, ok := pidHere(id)
-	return ok && syscall.Kill(pid, 0) == nil
-}
-
-func pidHere(id string) (pid int, ok bool) {
 	host, num, ok := strings.Cut(processOf(id), ":")
 	if mine, err := os.Hostname(); err != nil || !ok || host != mine {
-		return 0, false
+		return false
 	}
 	pid, err := strconv.Atoi(num)
-	return pid, err == nil && pid > 0
+	return err == nil && pid > 0 && errors.Is(syscall.Kill(pid, 0), syscall.ESRCH)
 }

@@ -70,21 +70,24 @@ func (r *Rescuer) Run(ctx context.Context) {
 
 // round looks at every lane once.
 func (r *Rescuer) round(ctx context.Context, now time.Time) error {
-	lanes := r.lanes()
-	for _, lane := range lanes {
+	for _, lane := range r.lanes() {
 		leases, err := queue.Leases(ctx, r.rdb, lane)
 		if err != nil {
 			return err
 		}
+		var back []string
 		for id, lease := range r.dead(lane, leases, now) {
-			back, err := queue.GiveBack(ctx, r.rdb, lane, id, lease)
+			first, err := queue.GiveBack(ctx, r.rdb, lane, id, lease)
 			if err != nil {
 				return err
 			}
-			if back {
-				r.log.Warn("a worker died; its task is given back", "lane", lane, "task", id)
-				_ = queue.Wake(ctx, r.rdb, lane)
+			if first {
+				back = append(back, id)
 			}
+		}
+		if len(back) > 0 {
+			r.log.Warn("a worker died or froze; its tasks are given back", "lane", lane, "tasks", len(back), "one", back[0])
+			_ = queue.Wake(ctx, r.rdb, lane)
 		}
 	}
 	return nil

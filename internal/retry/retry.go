@@ -12,12 +12,23 @@ import (
 func Permanent(err error) error { return backoff.Permanent(err) }
 
 // Until repeats call, with exponential backoff from 50 ms to 2 s, until it
-// succeeds, returns a Permanent error, or ctx ends. notify hears of each failure
-// and of the wait before the next try.
+// succeeds, returns a Permanent error, or ctx ends. notify, if not nil, hears of
+// each failure and of the wait before the next try; and, with a nil error, of
+// success after failures.
 func Until(ctx context.Context, call func() error, notify func(err error, next time.Duration)) error {
 	b := backoff.NewExponentialBackOff()
 	b.InitialInterval, b.MaxInterval = 50*time.Millisecond, 2*time.Second
+	if notify == nil {
+		notify = func(error, time.Duration) {}
+	}
+	failed := false
 	_, err := backoff.Retry(ctx, func() (struct{}, error) { return struct{}{}, call() },
-		backoff.WithBackOff(b), backoff.WithMaxElapsedTime(0), backoff.WithNotify(notify))
+		backoff.WithBackOff(b), backoff.WithMaxElapsedTime(0), backoff.WithNotify(func(err error, next time.Duration) {
+			failed = true
+			notify(err, next)
+		}))
+	if err == nil && failed {
+		notify(nil, 0)
+	}
 	return err
 }

@@ -183,7 +183,7 @@ func TestFIFO(t *testing.T) {
 	if err != nil { // would hang here if it were opened
 		t.Fatal(err)
 	}
-	lines := make(chan string)
+	lines := make(chan string, 1) // the writer waits for Next to open
 	done := make(chan error, 1)
 	go func() {
 		w, err := os.OpenFile(path, os.O_WRONLY, 0)

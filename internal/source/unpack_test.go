@@ -79,14 +79,36 @@ func TestTruncated(t *testing.T) {
 	dir := t.TempDir()
 	t.Chdir(dir)
 	var content strings.Builder
-	for i := range 300 {
+	for i := range 100 {
 		fmt.Fprintf(&content, "line %d\n", i*i*7919%1000)
 	}
 	lines := strings.Split(content.String(), "\n")
-	for kind, packed := range map[string]string{"gzip": gzipped(t, content.String()), "zstd": zstded(t, content.String())} {
+	// zstd gives whole blocks only, so it needs several.
+	var blocks bytes.Buffer
+	w, err := zstd.NewWriter(&blocks, zstd.WithEncoderConcurrency(1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, line := range lines[:len(lines)-1] {
+		if _, err := io.WriteString(w, line+"\n"); err != nil {
+			t.Fatal(err)
+		}
+		if i%20 == 19 {
+			if err := w.Flush(); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for kind, packed := range map[string]string{"gzip": gzipped(t, content.String()), "zstd": blocks.String()} {
 		name := map[string]string{"gzip": "x.gz", "zstd": "x.zst"}[kind]
 		delivered := 0
 		for cut := 0; cut < len(packed); cut++ {
+			if cut > 40 && cut < len(packed)-40 && cut%9 != 0 {
+				continue // inside the data one byte is like another
+			}
 			write(t, dir, name, packed[:cut])
 			s, err := Files([]string{name}, nil, fake{}, Options{})
 			if err != nil {
@@ -104,7 +126,7 @@ func TestTruncated(t *testing.T) {
 			}
 			delivered = max(delivered, len(records))
 		}
-		if delivered < 200 {
+		if delivered < 60 {
 			t.Errorf("%s: never more than %d records before the error", kind, delivered)
 		}
 	}
@@ -118,12 +140,16 @@ func TestDamaged(t *testing.T) {
 				in = packed[:len(packed)-5] + "\xee" + packed[len(packed)-4:]
 				_, shown = drain(t, fromReader(t, strings.NewReader(in), Options{}))
 			}
-			if last := shown[len(shown)-1]; !strings.HasPrefix(last, "end: read stdin:3: the "+kind+" data is damaged; copy or download it again: ") {
+			line := 3
+			if kind == "zstd" && what == "checksum" {
+				line = 1 // of a block that fails its checksum nothing is given
+			}
+			if last := shown[len(shown)-1]; !strings.HasPrefix(last, fmt.Sprintf("end: read stdin:%d: the %s data is damaged; copy or download it again: ", line, kind)) {
 				t.Errorf("%s, %s: %q", kind, what, shown)
 			}
 		}
 	}
-	_, shown := drain(t, fromReader(t, strings.NewReader("\x1f\x8b\x08"+strings.Repeat("\xff", 30)), Options{}))
+	_, shown := drain(t, fromReader(t, strings.NewReader("\x1f\x8b\x08\xe0"+strings.Repeat("\x00", 30)), Options{}))
 	equal(t, "header", shown, []string{"end: read stdin:1: the gzip data is damaged; copy or download it again: gzip: invalid header"})
 	// A frame that asks for a window of 2 GiB.
 	_, shown = drain(t, fromReader(t, strings.NewReader("\x28\xb5\x2f\xfd\x00\xa8\x01\x00\x00"), Options{}))
@@ -183,66 +209,40 @@ func TestLineOf100MB(t *testing.T) {
 	}
 }
 
-// A quote forgotten on line 2 of a file of 20 MB costs that line and no memory.
+// A quote forgotten on line 2 of a file of 2 MB costs that line and no memory.
 func TestForgottenQuoteInALargeFile(t *testing.T) {
-	const rows = 2e6
+	const rows = 150_000
 	in := io.MultiReader(strings.NewReader("a,b\n\"x,y\n"), &repeated{block: []byte("123,45678\n"), n: rows})
-	s, err := Files(nil, in, quick{}, Options{Format: FormatCSV})
+	s, err := Files(nil, iotest.DataErrReader(in), quick{}, Options{Format: FormatCSV})
 	if err != nil {
 		t.Fatal(err)
 	}
-	var first error
+	r, err := s.Next()
+	if err != nil || r.Err == nil || r.Err.Error() != "stdin:2: quoted field is not closed within 1048576 bytes" {
+		t.Fatalf("first record: error %v, %v", r.Err, err)
+	}
+	w := s.(*files).current.(*csvReader).in
 	good := 0
-	var before, after runtime.MemStats
-	runtime.ReadMemStats(&before)
-	for {
-		r, err := s.Next()
-		if err == io.EOF {
-			break
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		if r.Err != nil && first == nil {
-			first = r.Err
-		} else {
+	for ; err == nil; r, err = s.Next() {
+		if r.Err == nil {
 			good++
 		}
 	}
-	runtime.ReadMemStats(&after)
-	if good != rows || first == nil || first.Error() != "stdin:2: quoted field is not closed within 1048576 bytes" {
-		t.Errorf("%d good rows, error %v", good, first)
+	if good != rows || err != io.EOF {
+		t.Errorf("%d good rows of %d, then %v", good, rows, err)
 	}
-	if w := s.(*files); w.err != io.EOF {
-		t.Errorf("end: %v", w.err)
+	if size := len(w.buf); size > 1<<20+bufferSize {
+		t.Errorf("a buffer of %d bytes", size)
 	}
 }
 
 func TestBomb(t *testing.T) {
-	pack := func(kind string, block []byte, n int) []byte {
-		var b bytes.Buffer
-		var w io.WriteCloser
-		if kind == "gzip" {
-			w, _ = gzip.NewWriterLevel(&b, gzip.BestSpeed)
-		} else {
-			w, _ = zstd.NewWriter(&b, zstd.WithEncoderConcurrency(1), zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithWindowSize(1<<20))
-		}
-		for range n {
-			if _, err := w.Write(block); err != nil {
-				t.Fatal(err)
-			}
-		}
-		if err := w.Close(); err != nil {
-			t.Fatal(err)
-		}
-		return b.Bytes()
-	}
-	block := make([]byte, 1<<20)
-	block[0] = '\n'
+	block := "\n" + strings.Repeat("\x00", 1<<20-1) // a blank first line, then lines that are too long
+	members := map[string]string{"gzip": gzipped(t, block), "zstd": zstded(t, block)}
 	for kind, ratio := range map[string]int{"gzip": 100, "zstd": 0} {
-		bomb := pack(kind, block, 80)
+		bomb := strings.Repeat(members[kind], 68)
 		path := filepath.Join(t.TempDir(), "bomb")
-		if err := os.WriteFile(path, bomb, 0o600); err != nil {
+		if err := os.WriteFile(path, []byte(bomb), 0o600); err != nil {
 			t.Fatal(err)
 		}
 		used := allocated(func() {
@@ -252,23 +252,19 @@ func TestBomb(t *testing.T) {
 			}
 			records, shown := drain(t, s)
 			last := shown[len(shown)-1]
-			if len(records) != 63 || !strings.HasPrefix(last, "end: read "+path+":65: the "+kind+" data expands more than ") || !strings.Contains(last, "decompress it first") {
+			if len(records) != 64 || !strings.HasPrefix(last, "end: read "+path+":66: the "+kind+" data expands more than ") || !strings.Contains(last, "decompress it first") {
 				t.Errorf("%s: %d records, then %s", kind, len(records), last)
 			}
 		})
 		if used > 16<<20 {
 			t.Errorf("%s: %d bytes allocated", kind, used)
 		}
-		// The same data is fine below the floor, and with the ratio allowed.
-		for _, o := range []Options{{MaxRatio: 1, MaxLine: 1000}, {MaxRatio: 1e9, MaxLine: 1000}} {
-			data := bomb
-			if o.MaxRatio == 1 {
-				data = pack(kind, block, 2)
-			}
-			_, shown := drain(t, fromReader(t, bytes.NewReader(data), o))
-			if last := shown[len(shown)-1]; strings.HasPrefix(last, "end:") {
-				t.Errorf("%s, ratio %d: %s", kind, o.MaxRatio, last)
-			}
-		}
+		// Any ratio is fine below the floor.
+		_, shown := drain(t, fromReader(t, strings.NewReader(members[kind]), Options{MaxRatio: 1, MaxLine: 1000}))
+		equal(t, kind, shown, []string{"! stdin:2: line is longer than 1000 bytes"})
+	}
+	_, shown := drain(t, fromReader(t, strings.NewReader(strings.Repeat(members["zstd"], 68)), Options{MaxRatio: 1e9, MaxLine: 1000}))
+	if len(shown) != 68 || shown[67] != "! stdin:69: line is longer than 1000 bytes" {
+		t.Errorf("a ratio that is allowed: %d records, the last %s", len(shown), shown[len(shown)-1])
 	}
 }

@@ -30,6 +30,9 @@ type Options struct {
 	ShutdownTimeout time.Duration
 	// Observe, if set, is told of every attempt's end.
 	Observe func(attempt.Attempt)
+	// Trouble, if set, hears when Redis does not answer, and, with a nil error, when
+	// it answers again.
+	Trouble func(err error, next time.Duration)
 	Log     *slog.Logger
 }
 
@@ -79,7 +82,7 @@ func New(rdb, fast redis.UniversalClient, ledger *batch.Ledger, o Options) (*Wor
 	}
 	w.gate = gate.New(rdb, fast, w.lanes, gate.Options{Only: o.Lanes, Log: o.Log})
 	w.runner = attempt.New(attempt.Options{
-		Worker: Name(), Ledger: ledger, Gate: w.gate, Log: o.Log, Observe: o.Observe,
+		Worker: Name(), Ledger: ledger, Gate: w.gate, Log: o.Log, Observe: o.Observe, Trouble: o.Trouble,
 	})
 	w.rescuer = rescue.New(rdb, w.gate.Lanes, o.Log)
 	w.server = asynq.NewServerFromRedisClient(w.gate, asynq.Config{

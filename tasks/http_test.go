@@ -1,0 +1,442 @@
+package tasks
+
+import (
+	"bytes"
+	"compress/gzip"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+// httpRun makes one request as a task.
+func httpRun(t *testing.T, ctx context.Context, p HTTPPayload) (HTTPResult, error) {
+	t.Helper()
+	data, err := HTTP.Encode(p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return run(t, ctx, HTTP, string(data))
+}
+
+func serve(t *testing.T, handler http.HandlerFunc) *httptest.Server {
+	t.Helper()
+	server := httptest.NewServer(handler)
+	t.Cleanup(server.Close)
+	return server
+}
+
+func TestHTTPRequestAndResult(t *testing.T) {
+	server := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		w.Header().Add("X-Two", "1")
+		w.Header().Add("X-Two", "2")
+		w.Header().Set("X-Not-Asked", "x")
+		w.WriteHeader(http.StatusCreated)
+		fmt.Fprintf(w, "%s %s %s %s %s %s é", r.Method, r.Host, r.URL, r.Header.Get("X-In"), r.UserAgent(), body)
+	})
+	got, err := httpRun(t, t.Context(), HTTPPayload{
+		Method: "PATCH", URL: server.URL + "/p?q=1", Body: "hello",
+		Headers:     map[string]string{"x-in": "in", "host": "other.example", "User-Agent": "me"},
+		WantHeaders: []string{"x-two", "X-Missing"},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := "PATCH other.example /p?q=1 in me hello é"
+	if got.Status != 201 || got.Body != want || got.BodyBase64 != "" || got.Bytes != int64(len(want)) || got.Truncated || got.Proto != "HTTP/1.1" {
+		t.Errorf("got %+v", got)
+	}
+	if len(got.Headers) != 1 || got.Headers["x-two"] != "1, 2" {
+		t.Errorf("got headers %v", got.Headers)
+	}
+	if timing := got.Timing; timing.Connect <= 0 || timing.TLS != 0 || timing.FirstByte <= timing.Connect || timing.Total < timing.FirstByte {
+		t.Errorf("got timing %+v", timing)
+	}
+}
+
+func TestHTTPBody(t *testing.T) {
+	euros := strings.Repeat("€", 100)
+	for _, c := range []struct {
+		name, body, payload string
+		want                HTTPResult
+	}{
+		{"empty", "", ``, HTTPResult{}},
+		{"text", "héllo", ``, HTTPResult{Body: "héllo", Bytes: 6}},
+		{"binary", "\xff\x00", ``, HTTPResult{BodyBase64: "/wA=", Bytes: 2}},
+		{"at the cap", "12345", `,"max_body":5`, HTTPResult{Body: "12345", Bytes: 5}},
+		{"over the cap", "123456", `,"max_body":5`, HTTPResult{Body: "12345", Bytes: 6, Truncated: true}},
+		{"cut in a character", euros, `,"max_body":100`, HTTPResult{Body: euros[:99], Bytes: 300, Truncated: true}},
+		{"binary, cut", "\xff\xff\xff", `,"max_body":2`, HTTPResult{BodyBase64: "//8=", Bytes: 3, Truncated: true}},
+		{"none wanted", "abc", `,"max_body":0`, HTTPResult{Bytes: 3, Truncated: true}},
+		{"by default 64 KiB", strings.Repeat("x", 70000), ``, HTTPResult{Body: strings.Repeat("x", 65536), Bytes: 70000, Truncated: true}},
+	} {
+		server := serve(t, func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Content-Length", fmt.Sprint(len(c.body)))
+			_, _ = io.WriteString(w, c.body)
+		})
+		got, err := run(t, t.Context(), HTTP, `{"url":"`+server.URL+`"`+c.payload+`}`)
+		if err != nil {
+			t.Errorf("%s: %v", c.name, err)
+			continue
+		}
+		c.want.Status, c.want.Proto, c.want.Timing = 200, "HTTP/1.1", got.Timing
+		a, _ := json.Marshal(got)
+		b, _ := json.Marshal(c.want)
+		if !bytes.Equal(a, b) {
+			t.Errorf("%s: got %.200s, want %.200s", c.name, a, b)
+		}
+	}
+}
+
+// The worst body of the largest size still fits the result's cap.
+func TestHTTPWorstBodyFits(t *testing.T) {
+	server := serve(t, func(w http.ResponseWriter, r *http.Request) { _, _ = w.Write(make([]byte, 1<<20)) })
+	got, err := httpRun(t, t.Context(), HTTPPayload{URL: server.URL, MaxBody: 1 << 20})
+	if err != nil || len(got.Body) != 1<<20 {
+		t.Errorf("got %d bytes, %v", len(got.Body), err)
+	}
+}
+
+func TestHTTPGzipBomb(t *testing.T) {
+	var packed bytes.Buffer
+	zw := gzip.NewWriter(&packed)
+	_, _ = zw.Write(make([]byte, 4<<20))
+	_ = zw.Close()
+	server := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Encoding", "gzip")
+		_, _ = w.Write(packed.Bytes())
+	})
+	got, err := httpRun(t, t.Context(), HTTPPayload{URL: server.URL, MaxBody: 10})
+	if err != nil || len(got.Body) != 10 || !got.Truncated {
+		t.Errorf("got %+v, %v", got, err)
+	}
+}
+
+func TestHTTPVerdicts(t *testing.T) {
+	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	const ok, permanent, ordinary, throttled = "ok", "permanent", "ordinary", "throttled"
+	in := func(d time.Duration) string { return now.Add(d).Format(http.TimeFormat) }
+	for _, c := range []struct {
+		status     int
+		retryAfter string
+		expect     string // separated by spaces; "" = 2xx
+		want       string
+		after      time.Duration
+	}{
+		{200, "", "", ok, 0},
+		{299, "", "", ok, 0},
+		{204, "", "200", permanent, 0},
+		{404, "", "200 404", ok, 0},
+		{404, "", "200-299 400-410", ok, 0},
+		{500, "", "5xx", ok, 0},
+		{500, "", "5XX", ok, 0},
+		{429, "7", "429", ok, 0},
+		{304, "", "", permanent, 0},
+		{400, "", "", permanent, 0},
+		{401, "", "", permanent, 0},
+		{404, "7", "", permanent, 0},
+		{410, "", "", permanent, 0},
+		{418, "", "", permanent, 0},
+		{408, "", "", ordinary, 0},
+		{425, "", "", ordinary, 0},
+		{500, "7", "", ordinary, 0},
+		{502, "", "", ordinary, 0},
+		{504, "7", "", ordinary, 0},
+		{429, "", "", ordinary, 0},
+		{503, "", "", ordinary, 0},
+		{429, "7", "", throttled, 7 * time.Second},
+		{503, " 7 ", "", throttled, 7 * time.Second},
+		{503, "0", "", throttled, 0},
+		{503, "86401", "", throttled, 24 * time.Hour},
+		{503, "99999999999999999999", "", throttled, 24 * time.Hour},
+		{503, in(90 * time.Second), "", throttled, 90 * time.Second},
+		{503, in(48 * time.Hour), "", throttled, 24 * time.Hour},
+		{503, in(-time.Second), "", ordinary, 0},
+		{503, "-7", "", ordinary, 0},
+		{503, "+7", "", ordinary, 0},
+		{503, "7.5", "", ordinary, 0},
+		{503, "soon", "", ordinary, 0},
+		{503, "Fri, 99 Jan 2026 03:04:05 GMT", "", ordinary, 0},
+	} {
+		if c.expect == "" {
+			c.expect = "2xx"
+		}
+		expect, err := parseExpect(strings.Fields(c.expect))
+		if err != nil {
+			t.Fatal(err)
+		}
+		req := httptest.NewRequest("GET", "http://h/", nil)
+		resp := &http.Response{StatusCode: c.status, Header: http.Header{"Retry-After": {c.retryAfter}}}
+		err = verdict(req, resp, expect, now)
+
+		got, after := ok, time.Duration(0)
+		if later, is := AsThrottled(err); is {
+			got, after = throttled, later.After
+		} else if IsPermanent(err) {
+			got = permanent
+		} else if err != nil {
+			got = ordinary
+		}
+		var status *StatusError
+		if got != c.want || after != c.after || err != nil && (!errors.As(err, &status) || status.Status != c.status) {
+			t.Errorf("%d, Retry-After %q, expect %s: got %s %v (%v)", c.status, c.retryAfter, c.expect, got, after, err)
+		}
+	}
+}
+
+func TestHTTPStatusErrors(t *testing.T) {
+	server := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Retry-After", "7")
+		w.WriteHeader(map[string]int{"/404": 404, "/500": 500, "/503": 503}[r.URL.Path])
+		_, _ = io.WriteString(w, "secret body")
+	})
+	host := strings.TrimPrefix(server.URL, "http://")
+	for path, want := range map[string]string{
+		"/404": "GET " + host + ": status 404 Not Found",
+		"/500": "GET " + host + ": status 500 Internal Server Error",
+		"/503": "throttled: again in 7s: GET " + host + ": status 503 Service Unavailable",
+	} {
+		_, err := httpRun(t, t.Context(), HTTPPayload{URL: "http://user:secret@" + host + path + "?token=secret"})
+		if err == nil || err.Error() != want {
+			t.Errorf("%s: got %v", path, err)
+		}
+	}
+}
+
+func TestHTTPConnectionErrors(t *testing.T) {
+	free, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	refused := free.Addr().String()
+	free.Close()
+	cut := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Length", "100")
+		_, _ = io.WriteString(w, "short")
+		panic(http.ErrAbortHandler)
+	})
+	noHTTP := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		conn, _, _ := http.NewResponseController(w).Hijack()
+		_, _ = io.WriteString(conn, "hello\r\n\r\n")
+		conn.Close()
+	})
+	for what, address := range map[string]string{
+		"refused":      "http://u:secret@" + refused + "/secret?secret",
+		"cut":          cut.URL + "/secret",
+		"not HTTP":     noHTTP.URL + "/secret",
+		"no such host": "http://host.invalid/secret",
+	} {
+		_, err := httpRun(t, t.Context(), HTTPPayload{URL: address})
+		_, throttled := AsThrottled(err)
+		if err == nil || IsPermanent(err) || throttled || strings.Contains(err.Error(), "secret") || len(err.Error()) > 300 {
+			t.Errorf("%s: got %v", what, err)
+		}
+	}
+}
+
+func TestHTTPTimeout(t *testing.T) {
+	arrived := make(chan func(), 1)
+	server := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/body" {
+			_, _ = io.WriteString(w, "the beginning")
+			_ = http.NewResponseController(w).Flush()
+		}
+		(<-arrived)()
+		<-r.Context().Done()
+	})
+	for _, path := range []string{"/headers", "/body"} {
+		ctx, cancel := context.WithCancel(t.Context())
+		arrived <- cancel
+		_, err := httpRun(t, ctx, HTTPPayload{URL: server.URL + path})
+		if !errors.Is(err, context.Canceled) || IsPermanent(err) {
+			t.Errorf("%s: got %v", path, err)
+		}
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	arrived <- func() {}
+	if _, err := httpRun(t, ctx, HTTPPayload{URL: server.URL}); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestHTTPIdempotencyKey(t *testing.T) {
+	server := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/from" {
+			http.Redirect(w, r, "/to", http.StatusTemporaryRedirect)
+			return
+		}
+		_, _ = io.WriteString(w, r.Header.Get("Idempotency-Key"))
+	})
+	ctx := WithInfo(t.Context(), Info{ID: "batch:42", Batch: "batch", Seq: 42, Attempt: 2})
+	for _, c := range []struct {
+		ctx  context.Context
+		path string
+		own  map[string]string
+		want string
+	}{
+		{ctx, "/", nil, "batch:42"},
+		{ctx, "/from", nil, "batch:42"},
+		{ctx, "/", map[string]string{"idempotency-key": "mine"}, "mine"},
+		{t.Context(), "/", nil, ""},
+	} {
+		got, err := httpRun(t, c.ctx, HTTPPayload{Method: "POST", Body: "x", URL: server.URL + c.path, Headers: c.own})
+		if err != nil || got.Body != c.want {
+			t.Errorf("%s: got %q, %v; want %q", c.path, got.Body, err, c.want)
+		}
+	}
+}
+
+func TestHTTPRedirects(t *testing.T) {
+	server := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		var n int
+		switch _, err := fmt.Sscanf(r.URL.Path, "/%d", &n); {
+		case err != nil:
+			w.Header().Set("Location", "ftp://h/")
+			w.WriteHeader(302)
+		case n > 0:
+			http.Redirect(w, r, fmt.Sprintf("/%d", n-1), http.StatusFound)
+		}
+	})
+	if got, err := httpRun(t, t.Context(), HTTPPayload{URL: server.URL + "/10"}); err != nil || got.Status != 200 {
+		t.Errorf("10 redirects: got %+v, %v", got, err)
+	}
+	for path, want := range map[string]string{"/11": "more than 10 redirects", "/ftp": "no http or https URL"} {
+		if _, err := httpRun(t, t.Context(), HTTPPayload{URL: server.URL + path}); !IsPermanent(err) || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: got %v", path, err)
+		}
+	}
+	got, err := httpRun(t, t.Context(), HTTPPayload{URL: server.URL + "/1", Expect: []string{"302"}, WantHeaders: []string{"Location"}})
+	if err != nil || got.Status != 302 || got.Headers["Location"] != "/0" {
+		t.Errorf("an expected redirect: got %+v, %v", got, err)
+	}
+}
+
+func TestHTTPReusesConnections(t *testing.T) {
+	var opened atomic.Int32
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/fail" {
+			w.WriteHeader(http.StatusBadGateway)
+		}
+		_, _ = io.WriteString(w, strings.Repeat("x", 10000))
+	}))
+	server.Config.ConnState = func(_ net.Conn, state http.ConnState) {
+		if state == http.StateNew {
+			opened.Add(1)
+		}
+	}
+	server.Start()
+	defer server.Close()
+	for i := range 30 {
+		p := HTTPPayload{URL: server.URL, MaxBody: 10000}
+		switch i % 3 {
+		case 1:
+			p.MaxBody = 10 // cut: the rest is drained
+		case 2:
+			p.URL += "/fail"
+		}
+		if _, err := httpRun(t, t.Context(), p); (err != nil) != (i%3 == 2) {
+			t.Fatal(err)
+		}
+	}
+	if n := opened.Load(); n != 1 {
+		t.Errorf("30 requests opened %d connections", n)
+	}
+}
+
+func TestHTTP2(t *testing.T) {
+	var opened atomic.Int32
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {}))
+	server.EnableHTTP2 = true
+	server.Config.ConnState = func(_ net.Conn, state http.ConnState) {
+		if state == http.StateNew {
+			opened.Add(1)
+		}
+	}
+	server.StartTLS()
+	defer server.Close()
+	for i := range 5 {
+		got, err := httpRun(t, t.Context(), HTTPPayload{URL: server.URL})
+		if err != nil || got.Proto != "HTTP/2.0" || (i == 0) != (got.Timing.TLS > 0) {
+			t.Fatalf("request %d: got %+v, %v", i, got, err)
+		}
+	}
+	if n := opened.Load(); n != 1 {
+		t.Errorf("5 requests opened %d connections", n)
+	}
+}
+
+// A body that never ends, or never comes, costs an attempt no more than its
+// verdict needs.
+func TestHTTPEndlessBody(t *testing.T) {
+	t.Parallel()
+	server := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/slow" {
+			w.WriteHeader(http.StatusBadGateway)
+			_ = http.NewResponseController(w).Flush()
+			<-r.Context().Done()
+			return
+		}
+		for r.Context().Err() == nil {
+			_, _ = w.Write(make([]byte, 32<<10))
+		}
+	})
+	start := time.Now()
+	if got, err := httpRun(t, t.Context(), HTTPPayload{URL: server.URL}); err != nil || !got.Truncated {
+		t.Errorf("got %+v, %v", got, err)
+	}
+	_, err := httpRun(t, t.Context(), HTTPPayload{URL: server.URL + "/slow"})
+	var status *StatusError
+	if !errors.As(err, &status) {
+		t.Errorf("got %v", err)
+	}
+	if d := time.Since(start); d > 5*time.Second {
+		t.Errorf("took %v", d)
+	}
+}
+
+func TestHTTPPayloadRules(t *testing.T) {
+	for _, c := range []struct{ more, field, reason string }{
+		{`"url":"http://h","method":"GE T"`, "method", "is no HTTP method"},
+		{`"url":"http://h","method":"CONNECT"`, "method", "is no HTTP method"},
+		{`"url":"http://h","method":""`, "method", "is no HTTP method"},
+		{`"url":"h"`, "url", "must be an http or https URL"},
+		{`"url":"ftp://h"`, "url", "must be an http or https URL"},
+		{`"url":"file:///etc/passwd"`, "url", "must be an http or https URL"},
+		{`"url":"http://"`, "url", "must be an http or https URL"},
+		{`"url":"http://h\u0000"`, "url", "must be an http or https URL"},
+		{`"url":"http://h/\r\nX: y"`, "url", "must be an http or https URL"},
+		{`"url":"http://h","headers":{"A\r\nB":"c"}`, "headers", "is no header name"},
+		{`"url":"http://h","headers":{"":"c"}`, "headers", "is no header name"},
+		{`"url":"http://h","headers":{"A":"b\r\nC: d"}`, "headers.A", "control characters"},
+		{`"url":"http://h","headers":{"A":"b\u0000"}`, "headers.A", "control characters"},
+		{`"url":"http://h","headers":{"Host":"a b"}`, "headers.Host", "must be a host name"},
+		{`"url":"http://h","headers":{"a":"1","A":"2"}`, "headers.a", "given twice"},
+		{`"url":"http://h","expect":[]`, "expect", "at least 1 item"},
+		{`"url":"http://h","expect":["2xx","6xx"]`, "expect.1", "must be a status or a range"},
+		{`"url":"http://h","expect":["299-200"]`, "expect.0", "must be a status or a range"},
+		{`"url":"http://h","expect":["-200"]`, "expect.0", "must be a status or a range"},
+		{`"url":"http://h","expect":["xxx"]`, "expect.0", "must be a status or a range"},
+		{`"url":"http://h","max_body":-1`, "max_body", "must be 0 or greater"},
+		{`"url":"http://h","max_body":1048577`, "max_body", "must be 1,048,576 or less"},
+	} {
+		t.Run(c.more, func(t *testing.T) {
+			_, err := run(t, t.Context(), HTTP, "{"+c.more+"}")
+			wantInvalid(t, err, c.field, c.reason)
+		})
+	}
+	for _, good := range []string{`"url":"HTTPS://h/ä?ö"`, `"url":"http://[::1]:80/"`, `"url":"http://h","headers":{"A":"é"}`, `"url":"http://h","headers":null`} {
+		if err := HTTP.Type().Check([]byte("{" + good + "}")); err != nil {
+			t.Errorf("%s: %v", good, err)
+		}
+	}
+}
