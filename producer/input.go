@@ -37,7 +37,7 @@ func (f *batchFlags) open() (*input, error) {
 	var err error
 	if f.Repeat > 0 || f.Payload != "" {
 		n := max(f.Repeat, 1)
-		in.what = fmt.Sprintf("%d generated from %s", n, f.Payload)
+		in.what = fmt.Sprintf("%d generated%s", n, template(f.Payload))
 		in.Source, err = source.Repeat(n, f.Payload, typ)
 	} else {
 		in.what, in.again = describe(f.Files)
@@ -51,6 +51,20 @@ func (f *batchFlags) open() (*input, error) {
 		in.what = fmt.Sprintf("first %d of %s", f.Limit, in.what)
 	}
 	return in, nil
+}
+
+// template describes what generated tasks are made from. Of a long payload, which
+// would fill every message that names the input, it tells the start and a hash.
+func template(payload string) string {
+	const most = 80
+	switch {
+	case payload == "":
+		return ""
+	case len(payload) > most:
+		sum := sha256.Sum256([]byte(payload))
+		payload = strings.ToValidUTF8(payload[:most], "") + "... (" + hex.EncodeToString(sum[:8]) + ")"
+	}
+	return " from " + payload
 }
 
 // describe names the files; again is false where stdin is among them.

@@ -20,7 +20,7 @@ import (
 // needRedis refuses commands that make no sense on an embedded Redis.
 func needRedis(common *cli.Common, command string) error {
 	if common.Redis == "" {
-		return cli.UsageError("producer %s needs --redis URL (or WEIR_REDIS): an embedded Redis would be empty", command)
+		return cli.UsageError("%s needs --redis URL (or WEIR_REDIS): an embedded Redis would be empty", command)
 	}
 	return nil
 }
@@ -51,7 +51,7 @@ func (e *enqueueCmd) Run(ctx context.Context, common *cli.Common) error {
 	s.begin(b, false)
 	watching, stopWatching := context.WithCancel(ctx)
 	defer stopWatching()
-	s.watch(watching, client, b.Name(), e.total())
+	s.watch(watching, client, b.Name(), in.Source)
 	err = b.Feed(ctx, in)
 	if err != nil && ctx.Err() != nil {
 		err = context.Cause(ctx)
@@ -86,7 +86,7 @@ func (f *followCmd) Run(ctx context.Context, common *cli.Common) error {
 	s.open(f.Batch)
 	watching, stopWatching := context.WithCancel(ctx)
 	defer stopWatching()
-	s.watch(watching, client, f.Batch, -1)
+	s.watch(watching, client, f.Batch, nil)
 	sink := stdout{follow.NewStream(s.report.Beside(os.Stdout))}
 	err = client.Follow(ctx, f.Batch, f.Ordered, produce.Outcomes{Sink: sink, Seen: s.seen})
 	stopWatching()

@@ -72,23 +72,10 @@ func (r *runCmd) Run(ctx context.Context, common *cli.Common) error {
 	s.begin(b, client.Embedded())
 	watching, stopWatching := context.WithCancel(ctx)
 	defer stopWatching()
-	s.watch(watching, client, b.Name(), r.total())
+	s.watch(watching, client, b.Name(), in.Source)
 	err = b.Run(ctx, in, produce.Outcomes{Sink: sink, Given: given, Seen: s.seen})
 	stopWatching()
 	return s.conclude(client, b.Name(), err)
-}
-
-// total is how many records there will be, or -1.
-func (f *batchFlags) total() int64 {
-	switch {
-	case f.Repeat > 0 && f.Limit > 0:
-		return min(f.Repeat, f.Limit)
-	case f.Repeat > 0:
-		return f.Repeat
-	case f.Payload != "":
-		return 1
-	}
-	return -1
 }
 
 func (r *runCmd) startWorker(client *weir.Client) (interface{ Stop() error }, error) {

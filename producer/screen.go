@@ -11,6 +11,7 @@ import (
 	"github.com/weir-tasks/weir/internal/batch"
 	"github.com/weir-tasks/weir/internal/cli"
 	"github.com/weir-tasks/weir/internal/report"
+	"github.com/weir-tasks/weir/internal/source"
 	"github.com/weir-tasks/weir/internal/status"
 	"golang.org/x/term"
 )
@@ -59,8 +60,9 @@ func (s *screen) begin(b *weir.Batch, embedded bool) {
 
 func (s *screen) seen(o *batch.Outcome, wait time.Duration) { s.report.Outcome(o, wait) }
 
-// watch shows the batch's progress until ctx ends.
-func (s *screen) watch(ctx context.Context, client *weir.Client, name string, total int64) {
+// watch shows the batch's progress until ctx ends. in, if there is one, tells about
+// how many tasks there will be.
+func (s *screen) watch(ctx context.Context, client *weir.Client, name string, in source.Source) {
 	if s.quiet {
 		return
 	}
@@ -74,7 +76,7 @@ func (s *screen) watch(ctx context.Context, client *weir.Client, name string, to
 			case <-tick.C:
 			}
 			if st, err := client.Status(ctx, name); err == nil {
-				s.report.Update(counts(st, total))
+				s.report.Update(counts(st, source.Estimate(in)))
 			}
 		}
 	}()

@@ -14,7 +14,7 @@ type config struct {
 	Concurrency     int               `help:"Tasks run at once." default:"50" short:"c"`
 	Lanes           []string          `help:"Serve these lanes only." placeholder:"LANE"`
 	HTTP            string            `name:"http" help:"Serve metrics and health on this address." placeholder:"ADDR" env:"WEIR_HTTP"`
-	ShutdownTimeout time.Duration     `help:"How long running tasks may go on after the signal to stop." default:"8s"`
+	ShutdownTimeout time.Duration     `help:"How long running tasks may go on after the signal to stop." default:"8s" zero:"ok"`
 	AllowExec       map[string]string `help:"Let exec tasks run this command under this name; may be repeated." placeholder:"NAME=/PATH" mapsep:";"`
 }
 

@@ -28,8 +28,9 @@ func (l *Ledger) Have(ctx context.Context, name string, from int64, n int) ([]bo
 func (l *Ledger) haveInSegment(ctx context.Context, name string, seq, n int64) ([]bool, error) {
 	first, last := seq%segment, seq%segment+n-1
 	pipe := l.rdb.Pipeline()
-	full := pipe.HExists(ctx, batchKey(name), "full:"+strconv.FormatInt(seq/segment, 10))
+	// In this order: a segment that becomes full in between shows as full.
 	raw := pipe.GetRange(ctx, bitsKey(name, seq), first/8, last/8)
+	full := pipe.HExists(ctx, batchKey(name), "full:"+strconv.FormatInt(seq/segment, 10))
 	if _, err := pipe.Exec(ctx); err != nil && err != redis.Nil {
 		return nil, err
 	}
@@ -56,10 +57,10 @@ func (l *Ledger) Snapshot(ctx context.Context, name string, seqs []int64) (*Info
 		}
 	}
 	if _, err := pipe.Exec(ctx); err != nil && !errors.Is(err, redis.Nil) {
-		return nil, nil, err
+		return nil, nil, fmt.Errorf("read batch %q: %w", name, err)
 	}
-	if len(record.Val()) == 0 {
-		return nil, nil, ErrNotFound
+	if Phase(record.Val()["state"]) == notCreated {
+		return nil, nil, fmt.Errorf("batch %q: %w", name, ErrNotFound)
 	}
 	info, err := parseInfo(name, record.Val())
 	if err != nil {

@@ -64,7 +64,9 @@ type Ledger struct {
 }
 
 // NewLedger returns the ledger kept in rdb.
-func NewLedger(rdb redis.UniversalClient) *Ledger { return &Ledger{rdb: rdb, parsed: make(map[string]*Options)} }
+func NewLedger(rdb redis.UniversalClient) *Ledger {
+	return &Ledger{rdb: rdb, parsed: make(map[string]*Options)}
+}
 
 // Create makes a batch; made is false when there is one of this name already.
 // The caller then decides, by its Info, whether it is the same.
@@ -77,11 +79,12 @@ func (l *Ledger) Create(ctx context.Context, name string, o Options) (made bool,
 		return false, fmt.Errorf("create batch %q: %w", name, err)
 	}
 	now := time.Now().UnixMilli()
-	if err := l.rdb.ZAddNX(ctx, indexKey, redis.Z{Score: float64(now), Member: name}).Err(); err != nil {
-		return false, fmt.Errorf("create batch %q: %w", name, err)
-	}
 	n, err := createScript.Run(ctx, l.rdb, []string{batchKey(name)}, Format, now, opts).Int()
 	if err != nil {
+		return false, fmt.Errorf("create batch %q: %w", name, err)
+	}
+	// Only now, or a List in between would take the name for that of a removed batch.
+	if err := l.rdb.ZAddNX(ctx, indexKey, redis.Z{Score: float64(now), Member: name}).Err(); err != nil {
 		return false, fmt.Errorf("create batch %q: %w", name, err)
 	}
 	return n == 1, nil
@@ -93,7 +96,7 @@ func (l *Ledger) Info(ctx context.Context, name string) (*Info, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read batch %q: %w", name, err)
 	}
-	if len(h) == 0 {
+	if Phase(h["state"]) == notCreated {
 		return nil, fmt.Errorf("batch %q: %w", name, ErrNotFound)
 	}
 	return parseInfo(name, h)
@@ -122,8 +125,9 @@ func parseInfo(name string, h map[string]string) (*Info, error) {
 	return i, nil
 }
 
-// List reads all batches, the newest first. Names whose batch has been removed
-// are dropped from the index on the way.
+// List reads all batches, the newest first. On the way, names whose batch has been
+// removed are dropped from the index, and a complete batch whose last outcome was
+// recorded by a worker that then died gets its expiry.
 func (l *Ledger) List(ctx context.Context) ([]*Info, error) {
 	names, err := l.rdb.ZRevRange(ctx, indexKey, 0, -1).Result()
 	if err != nil {
@@ -138,6 +142,9 @@ func (l *Ledger) List(ctx context.Context) ([]*Info, error) {
 		}
 		if err != nil {
 			return nil, err
+		}
+		if i.Complete() {
+			_ = l.expire(ctx, i)
 		}
 		all = append(all, i)
 	}
@@ -160,7 +167,7 @@ const (
 // are not to be changed.
 func (l *Ledger) Begin(ctx context.Context, name string, seq int64) (Admission, *Options, error) {
 	r, err := beginScript.Run(ctx, l.rdb, []string{batchKey(name), bitsKey(name, seq)},
-		seq, seq%segment, seq/segment, segment).Slice()
+		seq, seq%segment, seq/segment).Slice()
 	if err != nil || len(r) != 2 {
 		return 0, nil, fmt.Errorf("begin task %s: %w", TaskID(name, seq), orShape(err))
 	}
@@ -202,15 +209,16 @@ func (l *Ledger) options(raw string) (*Options, error) {
 // if unknown. payload goes with a failed outcome into the dead letters.
 // ErrNotFound if the batch is gone.
 func (l *Ledger) Record(ctx context.Context, name string, o *Outcome, wait time.Duration, payload []byte) (first bool, err error) {
-	line, err := json.Marshal(o)
+	out := *o
+	out.Payload = asJSON(o.Payload)
+	line, err := json.Marshal(&out)
 	if err != nil {
 		return false, fmt.Errorf("record task %s: %w", TaskID(name, o.Seq), err)
 	}
 	var dead []byte
 	if o.State == Failed {
-		d := *o
-		d.Payload = deadPayload(payload)
-		if dead, err = json.Marshal(&d); err != nil {
+		out.Payload = asJSON(payload)
+		if dead, err = json.Marshal(&out); err != nil {
 			return false, fmt.Errorf("record task %s: %w", TaskID(name, o.Seq), err)
 		}
 	}
@@ -224,37 +232,42 @@ func (l *Ledger) Record(ctx context.Context, name string, o *Outcome, wait time.
 	case -1:
 		return false, fmt.Errorf("record task %s: %w", TaskID(name, o.Seq), ErrNotFound)
 	case 2:
-		// Best effort: List and Info find a complete batch without an expiry too.
-		_ = l.expire(ctx, name)
+		if i, err := l.Info(ctx, name); err == nil {
+			_ = l.expire(ctx, i) // if this fails, List sees to it
+		}
 	}
 	return n > 0, nil
 }
 
-// deadPayload is the payload as the dead letters keep it: JSON as it is, anything
-// else as a JSON string.
-func deadPayload(p []byte) json.RawMessage {
-	if json.Valid(p) {
-		return p
-	}
+// asJSON is a payload as outcomes carry it: JSON as it is, anything else as a JSON
+// string. So no payload, whoever put it into Redis, keeps an outcome from being
+// written.
+func asJSON(p []byte) json.RawMessage {
 	if len(p) == 0 {
 		return nil
 	}
-	s, _ := json.Marshal(strings.ToValidUTF8(string(p), "\uFFFD"))
+	// In JSON, what is not UTF-8 is inside a string: U+FFFD there keeps it JSON.
+	text := strings.ToValidUTF8(string(p), "\uFFFD")
+	if json.Valid([]byte(text)) {
+		return json.RawMessage(text)
+	}
+	s, _ := json.Marshal(text)
 	return s
 }
 
-// expire lets all keys of a complete batch go after its time.
-func (l *Ledger) expire(ctx context.Context, name string) error {
-	i, err := l.Info(ctx, name)
-	if err != nil {
+// expire lets all keys of a complete batch go after its time, once: who cancels or
+// lists it later does not make it stay.
+func (l *Ledger) expire(ctx context.Context, i *Info) error {
+	if left, err := l.rdb.PTTL(ctx, batchKey(i.Name)).Result(); err != nil || left != -1 {
 		return err
 	}
 	keep := time.Duration(i.Options.KeepMS) * time.Millisecond
 	pipe := l.rdb.Pipeline()
-	for _, key := range []string{batchKey(name), outKey(name), deadKey(name), lanesKey(name), bitsKey(name, i.N)} {
+	// The batch's own key last: its expiry says that the others have theirs.
+	for _, key := range []string{outKey(i.Name), deadKey(i.Name), lanesKey(i.Name), bitsKey(i.Name, i.N), batchKey(i.Name)} {
 		pipe.PExpire(ctx, key, keep)
 	}
-	_, err = pipe.Exec(ctx)
+	_, err := pipe.Exec(ctx)
 	return err
 }
 
@@ -310,7 +323,7 @@ func (l *Ledger) end(ctx context.Context, name string, want Phase) (Phase, error
 		return "", fmt.Errorf("end batch %q: %w", name, ErrNotFound)
 	case Done, GivenUp:
 		if i, err := l.Info(ctx, name); err == nil && i.Complete() {
-			_ = l.expire(ctx, name)
+			_ = l.expire(ctx, i)
 		}
 	}
 	return phase, nil
@@ -378,7 +391,10 @@ func (l *Ledger) LeaseLeft(ctx context.Context, name string) (time.Duration, err
 
 // Release gives the producer's lease back.
 func (l *Ledger) Release(ctx context.Context, name, id string) error {
-	return releaseScript.Run(ctx, l.rdb, []string{producerKey(name)}, id).Err()
+	if err := releaseScript.Run(ctx, l.rdb, []string{producerKey(name)}, id).Err(); err != nil {
+		return fmt.Errorf("release batch %q: %w", name, err)
+	}
+	return nil
 }
 
 // Discard removes the record of a batch that has not been fed.

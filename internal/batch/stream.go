@@ -28,6 +28,9 @@ const Start = "0-0"
 // Read returns up to count entries after a place in the stream, waiting up to
 // block for the first. None in time is no error.
 func (l *Ledger) Read(ctx context.Context, name, after string, count int64, block time.Duration) ([]Entry, error) {
+	if block < time.Millisecond {
+		block = -1 // to Redis 0 is for ever
+	}
 	streams, err := l.rdb.XRead(ctx, &redis.XReadArgs{
 		Streams: []string{outKey(name), after}, Count: count, Block: block,
 	}).Result()

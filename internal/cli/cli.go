@@ -10,6 +10,8 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"reflect"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -53,7 +55,19 @@ type Common struct {
 	Redis     string           `help:"Redis, as redis://, rediss://, unix://, redis-sentinel:// or redis-cluster://; also REDIS_URL." placeholder:"URL" env:"WEIR_REDIS,REDIS_URL"`
 	LogLevel  string           `help:"Least level that is logged: debug, info, warn or error." enum:"debug,info,warn,error" default:"info" env:"WEIR_LOG_LEVEL"`
 	LogFormat string           `help:"Form of the log: text or json." enum:"text,json" default:"text" env:"WEIR_LOG_FORMAT"`
-	Version   kong.VersionFlag `help:"Print the version and leave."`
+	Version   kong.VersionFlag `help:"Print the version and leave." env:"-"`
+}
+
+// Validate is called by kong. A wrong URL is told before anything else is tried.
+func (c *Common) Validate() error {
+	if c.Redis == "" {
+		return nil
+	}
+	client, err := conn.Open(c.Redis) // which does not connect
+	if err != nil {
+		return fmt.Errorf("--redis: %w", err)
+	}
+	return client.Close()
 }
 
 // Logger logs to w as the flags say, and go-redis' messages with it.
@@ -89,7 +103,29 @@ func Parse(grammar any, name, description string, args []string, options ...kong
 	if err != nil {
 		return nil, &Status{Usage, fmt.Errorf("%w (see %s --help)", err, name)}
 	}
+	if err := zeroes(ctx); err != nil {
+		return nil, &Status{Usage, err}
+	}
 	return ctx, nil
+}
+
+// zeroes complains of flags that are given as nothing, as by "$UNSET", or as 0: the
+// program would take them for not given. Where 0 has a meaning the flag's type is a
+// pointer, or it is tagged zero:"ok".
+func zeroes(ctx *kong.Context) error {
+	var errs []error
+	for _, p := range ctx.Path {
+		f := p.Flag
+		if f == nil || f.IsBool() || f.Tag.Has("zero") || !f.Target.IsZero() {
+			continue
+		}
+		must := "be more than 0, or left out"
+		if f.Target.Kind() == reflect.String {
+			must = "not be empty"
+		}
+		errs = append(errs, fmt.Errorf("--%s must %s", f.Name, must))
+	}
+	return errors.Join(errs...)
 }
 
 // sameSignal is how soon a second signal is taken for the first one, told twice.
@@ -127,7 +163,19 @@ func exitCode(name string, stderr io.Writer, err error) int {
 		status = &Status{System, err}
 	}
 	if status.Err != nil {
-		fmt.Fprintf(stderr, "%s: %s\n", name, strings.ReplaceAll(err.Error(), "\n", "; "))
+		fmt.Fprintf(stderr, "%s: %s\n", name, oneLine(err))
 	}
 	return status.Code
+}
+
+// oneLine is a joined error as one line. What several of its parts say, a full disk
+// for one, is said once.
+func oneLine(err error) string {
+	var parts []string
+	for part := range strings.SplitSeq(err.Error(), "\n") {
+		if !slices.Contains(parts, part) {
+			parts = append(parts, part)
+		}
+	}
+	return strings.Join(parts, "; ")
 }

@@ -57,7 +57,8 @@ type Options struct {
 	Timeout  time.Duration
 	// Window is the most tasks in Redis without an outcome; asked before each chunk.
 	Window func(context.Context) int64
-	// Ahead, if set, is the seq that must not be reached yet (an ordered reader's bound).
+	// Ahead, if set, is the seq that must not be reached yet: how far the reader of
+	// the outcomes may be behind.
 	Ahead func() int64
 	// MaxFailures is how many dead letters the batch may keep.
 	MaxFailures int64

@@ -90,8 +90,14 @@ func New(ledger *batch.Ledger, sink Sink, o Options) *Follower {
 	return f
 }
 
-// Turn is, when Ordered, the seq that is handed on next.
-func (f *Follower) Turn() int64 { return f.turn.Load() }
+// Reached is how far the reader is: how many outcomes it has been given or, when
+// Ordered, the seq whose turn it is.
+func (f *Follower) Reached() int64 {
+	if f.opts.Ordered {
+		return f.turn.Load()
+	}
+	return f.given.Load()
+}
 
 // Given is how many outcomes have been handed on, with those of earlier lives.
 func (f *Follower) Given() int64 { return f.given.Load() }

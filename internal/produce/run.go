@@ -18,6 +18,10 @@ import (
 // leaves it to the workers.
 const graceToEnd = 10 * time.Second
 
+// unread is how many windows of outcomes may wait to be handed on: for a reader
+// that is slow, or, in order of input, for a task that takes long.
+const unread = 10
+
 // ErrReaderGone says that nobody takes the outcomes any more; the batch was cancelled.
 var ErrReaderGone = errors.New("the reader of the outcomes has gone")
 
@@ -153,11 +157,9 @@ func (b *Batch) feeder(src source.Source, follower *follow.Follower) *feed.Feede
 	if b.o.Window > 0 {
 		o.Window = func(context.Context) int64 { return b.o.Window }
 	}
-	if follower != nil && b.o.Ordered {
+	if follower != nil {
 		size := o.Window
-		// A task that takes long holds back the output of those after it; this is
-		// how many may wait here for their turn.
-		o.Ahead = func() int64 { return follower.Turn() + 10*size(context.Background()) }
+		o.Ahead = func() int64 { return follower.Reached() + unread*size(context.Background()) }
 	}
 	return feed.New(b.p.RDB, b.p.Ledger, src, o)
 }

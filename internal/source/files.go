@@ -49,7 +49,9 @@ func newFiles(names []string, stdin io.Reader, codec Codec, o Options, open func
 	if fromStdin == 1 && stdin == nil {
 		return nil, errors.New("read input: there is no stdin; name a file")
 	}
-	return &files{names: append([]string(nil), names...), stdin: stdin, codec: codec, o: o, openFile: open}, nil
+	f := &files{names: append([]string(nil), names...), stdin: stdin, codec: codec, o: o, openFile: open}
+	f.size = sizeOf(names)
+	return f, nil
 }
 
 // reader reads the records of one file. Its errors are without position, which
@@ -60,6 +62,7 @@ type reader interface {
 }
 
 type files struct {
+	progress
 	stdin    io.Reader
 	codec    Codec
 	o        Options
@@ -89,6 +92,7 @@ func (f *files) Next() (Record, error) {
 		}
 		record, err := f.current.next()
 		if err == nil {
+			f.yielded(&record)
 			return record, nil
 		}
 		// Next lets go of the file also on an error; who gave up on the input
@@ -124,14 +128,14 @@ func (f *files) openNext() error {
 		}
 		in = file
 	}
-	in, err := unpack(in, name, f.o.MaxRatio)
+	in, err := unpack(counted{in, &f.packed}, name, f.o.MaxRatio)
 	if err != nil {
 		if f.closeFile(false) {
 			return errClosed
 		}
 		return fmt.Errorf("read %s:1: %w", at.name, cause(err))
 	}
-	w := newWindow(in, f.o.MaxLine)
+	w := newWindow(counted{in, &f.unpacked}, f.o.MaxLine)
 	switch formatOf(f.o.Format, name) {
 	case FormatCSV:
 		f.current = &csvReader{place: at, in: w, codec: f.codec}

@@ -100,11 +100,11 @@ var errClosed = fmt.Errorf("read input: %w", os.ErrClosed)
 
 // Limit returns a source of the first n records of s, invalid ones included.
 // It never asks s for more, so it ends at once where s would wait for input.
-func Limit(s Source, n int64) Source { return &limit{s, n} }
+func Limit(s Source, n int64) Source { return &limit{s, n, n} }
 
 type limit struct {
 	Source
-	left int64
+	n, left int64
 }
 
 func (l *limit) Next() (Record, error) {

@@ -1,6 +1,6 @@
 -- begin.lua: may an attempt of this task run?
 -- KEYS[1] weir:{NAME}:batch  KEYS[2] weir:{NAME}:bits:K
--- ARGV[1] seq  ARGV[2] offset in the segment  ARGV[3] segment number  ARGV[4] segment size
+-- ARGV[1] seq  ARGV[2] offset in the segment  ARGV[3] segment number
 -- Returns {code, options}: 0 run it; 1 it has its outcome; 2 the batch is cancelled;
 -- 3 the batch is stopped, or was cancelled before this task counted: forget the task;
 -- 4 there is no such batch.

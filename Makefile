@@ -1,0 +1,75 @@
+# make help lists the targets. Works with the make of macOS (3.81) too.
+
+GO        ?= go
+DOCKER    ?= docker
+IMAGE     ?= weir:local
+FUZZTIME  ?= 10s
+TESTFLAGS ?=
+PLATFORMS ?= linux/amd64 linux/arm64 darwin/amd64 darwin/arm64
+
+.DEFAULT_GOAL := help
+.PHONY: help build test check unit scenarios deps cross fuzz bench image clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+build: ## bin/producer and bin/worker, static
+	CGO_ENABLED=0 $(GO) build -trimpath -o bin/ ./producer ./worker
+
+test: deps check unit scenarios ## all there is to test; installs what it needs
+
+check: ## go vet, gofmt
+	$(GO) vet ./...
+	@unformatted=$$(gofmt -l .); if [ -n "$$unformatted" ]; then \
+		echo "gofmt -w these files:" >&2; echo "$$unformatted" >&2; exit 1; fi
+
+unit: deps ## every package but the scenarios, with the race detector
+	$(GO) test -race -timeout 15m $(TESTFLAGS) $$($(GO) list ./... | grep -v '/integration_test')
+
+# By themselves: they measure time, and other packages' tests would be measured with them.
+# Against a Redis of their own; TESTFLAGS=-v shows what each one shows.
+scenarios: deps ## the built commands on a real Redis, with real signals
+	$(GO) test -race -count=1 -timeout 45m $(TESTFLAGS) ./integration_test/...
+
+# redis-server for the scenarios; a C compiler because Linux' race detector is linked by it.
+deps:
+	@need=; \
+	command -v redis-server >/dev/null || need="redis-server"; \
+	if [ "$$(uname)" = Linux ] && ! command -v gcc >/dev/null && ! command -v "$$($(GO) env CC)" >/dev/null; then \
+		need="$$need gcc libc6-dev"; fi; \
+	[ -n "$$need" ] || exit 0; \
+	if [ "$$(id -u)" = 0 ]; then sudo=; else sudo=sudo; fi; \
+	if command -v apt-get >/dev/null; then \
+		echo "installing $$need"; \
+		$$sudo apt-get update -qq && \
+		DEBIAN_FRONTEND=noninteractive $$sudo apt-get install -y -qq --no-install-recommends $$need >/dev/null; \
+	elif command -v brew >/dev/null; then \
+		echo "installing redis"; brew install --quiet redis; \
+	else \
+		echo "please install $$need: here is neither apt-get nor brew" >&2; exit 1; \
+	fi
+
+cross: ## that every platform builds, without cgo
+	@for p in $(PLATFORMS); do \
+		echo "build for $$p"; \
+		CGO_ENABLED=0 GOOS=$${p%/*} GOARCH=$${p#*/} $(GO) build -o /dev/null ./... || exit 1; \
+	done
+
+# One at a time: that is all that -fuzz takes.
+fuzz: ## each fuzz test for FUZZTIME (10s)
+	@for pkg in $$($(GO) list ./...); do \
+		names=$$($(GO) test -list '^Fuzz' $$pkg) || { echo "$$names"; exit 1; }; \
+		for name in $$(echo "$$names" | grep '^Fuzz'); do \
+			echo "$$pkg $$name"; \
+			$(GO) test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) $$pkg || exit 1; \
+		done; \
+	done
+
+bench: ## all benchmarks
+	$(GO) test -run '^$$' -bench . -benchmem $(TESTFLAGS) ./...
+
+image: ## the container image, weir:local
+	$(DOCKER) build -t $(IMAGE) .
+
+clean: ## remove what the other targets made
+	rm -rf bin
