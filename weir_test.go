@@ -44,14 +44,17 @@ func numbers(n int) func(func(number) bool) {
 	}
 }
 
-// everywhere runs f on an embedded Redis and on a real one, with a worker.
+// everywhere runs f on an embedded Redis, on a real one, on a Cluster of three
+// masters and through Sentinel, with a worker.
 func everywhere(t *testing.T, f func(t *testing.T, c *weir.Client)) {
-	for _, where := range []string{"embedded", "redis"} {
+	for where, url := range map[string]func(t *testing.T) string{
+		"embedded": func(*testing.T) string { return "" },
+		"redis":    func(t *testing.T) string { return conntest.Server(t).URL() },
+		"cluster":  func(t *testing.T) string { return conntest.Cluster(t, 3).URL() },
+		"sentinel": func(t *testing.T) string { return conntest.Sentinel(t, conntest.Server(t)).URL() },
+	} {
 		t.Run(where, func(t *testing.T) {
-			var o weir.Options
-			if where == "redis" {
-				o.URL = conntest.Server(t).URL()
-			}
+			o := weir.Options{URL: url(t)}
 			c, err := weir.Open(t.Context(), o)
 			if err != nil {
 				t.Fatal(err)
@@ -72,7 +75,7 @@ func everywhere(t *testing.T, f func(t *testing.T, c *weir.Client)) {
 
 func TestRunYieldsEveryOutcomeOnce(t *testing.T) {
 	everywhere(t, func(t *testing.T, c *weir.Client) {
-		const n = 3000
+		const n = 1000
 		got := make(map[int64]int)
 		for o, err := range weir.Run(t.Context(), c, double, numbers(n), weir.BatchOptions{Name: "all"}) {
 			if err != nil {

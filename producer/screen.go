@@ -28,10 +28,16 @@ func newScreen(common *cli.Common, quiet bool) *screen {
 	return &screen{common: common, quiet: quiet, log: common.Logger(os.Stderr)}
 }
 
+// patience is how long a command waits for Redis before it begins. Once a batch is
+// running it waits as long as that takes.
+const patience = 5 * time.Second
+
 // connect opens Redis, or embeds one.
 func (s *screen) connect(ctx context.Context) (*weir.Client, error) {
 	s.open("")
-	client, err := weir.Open(ctx, weir.Options{URL: s.common.Redis, Log: s.log})
+	waiting, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	client, err := weir.Open(waiting, weir.Options{URL: s.common.Redis, Log: s.log})
 	if err != nil && ctx.Err() != nil {
 		return nil, context.Cause(ctx)
 	}

@@ -88,13 +88,19 @@ func (c *Common) logger(w io.Writer) *slog.Logger {
 }
 
 // Parse reads args into a kong grammar; every flag is also an environment variable
-// WEIR_NAME. A wrong command line is a Status Usage.
+// WEIR_NAME, an empty one being no more than none: compose files have such. A wrong
+// command line is a Status Usage.
 func Parse(grammar any, name, description string, args []string, options ...kong.Option) (*kong.Context, error) {
 	options = append([]kong.Option{
 		kong.Name(name), kong.Description(description), kong.DefaultEnvars("WEIR"),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 100}),
 		kong.Vars{"version": Version()},
 	}, options...)
+	for _, v := range os.Environ() {
+		if name, value, _ := strings.Cut(v, "="); value == "" && (strings.HasPrefix(name, "WEIR_") || name == "REDIS_URL") {
+			_ = os.Unsetenv(name)
+		}
+	}
 	parser, err := kong.New(grammar, options...)
 	if err != nil {
 		return nil, err

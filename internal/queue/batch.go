@@ -105,33 +105,52 @@ func Places(ctx context.Context, rdb redis.UniversalClient, lanes []string, name
 const withdrawChunk = 200
 
 // Withdraw takes the tasks of a batch that nobody runs out of its lanes. It
-// returns how many it took and the IDs of those that are being run.
+// returns how many it took and the IDs of those that are being run. Between these
+// there is no task it has missed, unless it was enqueued meanwhile: a lane is
+// looked at until nothing of the batch waits in it.
 func Withdraw(ctx context.Context, rdb redis.UniversalClient, lanes []string, batch string) (taken int64, active []string, err error) {
 	for _, lane := range lanes {
-		ids, err := idsOf(ctx, rdb, lane, batch)
-		if err != nil {
-			return taken, nil, err
-		}
-		active = append(active, ids.active...)
-		// The tail of the pending list first: there withdraw.lua finds them at once.
-		waiting := reversed(ids.pending)
-		waiting = append(append(waiting, ids.scheduled...), ids.retry...)
-		for len(waiting) > 0 {
-			chunk := waiting[:min(withdrawChunk, len(waiting))]
-			waiting = waiting[len(chunk):]
-			args := make([]any, 1, 1+len(chunk))
-			args[0] = TaskPrefix(lane)
-			for _, id := range chunk {
-				args = append(args, id)
+		for vain := 0; ; {
+			ids, err := idsOf(ctx, rdb, lane, batch)
+			if err != nil {
+				return taken, nil, err
 			}
-			n, err := withdrawScript.Run(ctx, rdb, []string{Pending(lane), Scheduled(lane), Retry(lane)}, args...).Int64()
+			// The tail of the pending list first: there withdraw.lua finds them at once.
+			waiting := append(append(reversed(ids.pending), ids.scheduled...), ids.retry...)
+			n, err := withdraw(ctx, rdb, lane, waiting)
+			taken += n
 			if err != nil {
 				return taken, nil, fmt.Errorf("withdraw tasks of batch %q from lane %q: %w", batch, lane, err)
 			}
-			taken += n
+			if n == 0 {
+				vain++ // they have just become active, or asynq's record of them is broken
+			}
+			if len(waiting) == 0 || vain > 3 {
+				active = append(active, ids.active...)
+				break
+			}
 		}
 	}
 	return taken, active, nil
+}
+
+// withdraw takes the tasks out of a lane that still wait in it.
+func withdraw(ctx context.Context, rdb redis.UniversalClient, lane string, waiting []string) (taken int64, err error) {
+	for len(waiting) > 0 {
+		chunk := waiting[:min(withdrawChunk, len(waiting))]
+		waiting = waiting[len(chunk):]
+		args := make([]any, 1, 1+len(chunk))
+		args[0] = TaskPrefix(lane)
+		for _, id := range chunk {
+			args = append(args, id)
+		}
+		n, err := withdrawScript.Run(ctx, rdb, []string{Pending(lane), Scheduled(lane), Retry(lane)}, args...).Int64()
+		if err != nil {
+			return taken, err
+		}
+		taken += n
+	}
+	return taken, nil
 }
 
 func reversed(ids []string) []string {
