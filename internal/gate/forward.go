@@ -8,7 +8,8 @@ import (
 )
 
 // forward repeats asynq's forwarding of due tasks for every lane. Its answer, as
-// the script's, is how many moved: asynq asks again until none did.
+// the script's, is how many moved: asynq asks again until none did. A lane that
+// fails beside others is no error: asynq would not go on to the others' retries.
 func (g *Gate) forward(ctx context.Context, sha, kind string, args []any) *redis.Cmd {
 	lanes := g.Lanes()
 	cmd := redis.NewCmd(ctx)
@@ -23,13 +24,16 @@ func (g *Gate) forward(ctx context.Context, sha, kind string, args []any) *redis
 		moves[i] = pipe.EvalSha(ctx, sha, []string{delayedKey(name, kind), queue.Pending(name)},
 			args[0], queue.TaskPrefix(name), args[2], queue.GroupPrefix(name))
 	}
-	if _, err := pipe.Exec(ctx); err != nil {
-		return failed(ctx, err)
-	}
+	_, _ = pipe.Exec(ctx) // each command has its own error
 	var moved int64
 	var got []string
+	var err error
+	answered := false
 	for i, name := range lanes {
-		if n, _ := moves[i].Int64(); n > 0 {
+		n, laneErr := moves[i].Int64()
+		answered = answered || laneErr == nil
+		err = worse(err, laneErr)
+		if n > 0 {
 			moved += n
 			got = append(got, name)
 		}
@@ -37,6 +41,9 @@ func (g *Gate) forward(ctx context.Context, sha, kind string, args []any) *redis
 	if len(got) > 0 {
 		g.mark(got...)
 		_ = queue.Wake(ctx, g.rdb, got...) // the other workers look by themselves, only later
+	}
+	if !answered || noScript(err) {
+		return failed(ctx, err)
 	}
 	cmd.SetVal(moved)
 	return cmd

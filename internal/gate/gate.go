@@ -33,6 +33,9 @@ const (
 
 	// pipelined is the most tasks taken in one pipeline.
 	pipelined = 64
+
+	// lateGiveBack bounds the giving back of what a dequeue took during Stop.
+	lateGiveBack = 5 * time.Second
 )
 
 // Options configure a Gate.
@@ -97,11 +100,28 @@ func (g *Gate) Start() {
 }
 
 // Stop makes the gate take nothing new and gives back what asynq has not got yet.
-// It may be called more than once.
+// It may be called more than once. Where Redis does not answer it returns when ctx
+// ends, with an error; rescue then gives those tasks back.
 func (g *Gate) Stop(ctx context.Context) error {
 	g.stopOnce.Do(func() { close(g.stop) })
-	g.workers.Wait()
-	return g.giveBack(ctx)
+	err := g.giveBack(ctx)
+	gone := make(chan struct{})
+	go func() { g.workers.Wait(); close(gone) }()
+	select {
+	case <-gone:
+		return err
+	case <-ctx.Done():
+		return errors.Join(err, fmt.Errorf("stop looking for work: %w", context.Cause(ctx)))
+	}
+}
+
+func (g *Gate) stopped() bool {
+	select {
+	case <-g.stop:
+		return true
+	default:
+		return false
+	}
 }
 
 // EvalSha runs a script by hash: asynq's way to do nearly everything.
@@ -127,7 +147,10 @@ func (g *Gate) Eval(ctx context.Context, src string, keys []string, args ...any)
 	}
 	sha, err := g.rdb.ScriptLoad(ctx, src).Result()
 	if err != nil {
-		return failed(ctx, err)
+		if !isForward {
+			g.backOff() // asynq asks again at once
+		}
+		return failed(ctx, fmt.Errorf("load asynq's script: %w", err))
 	}
 	return g.EvalSha(ctx, sha, keys, args...)
 }
@@ -152,6 +175,15 @@ func (g *Gate) dequeue(ctx context.Context, sha string, args []any) *redis.Cmd {
 	timer := time.NewTimer(patience)
 	defer timer.Stop()
 	for {
+		if g.stopped() {
+			// What this call took while the gate was stopping.
+			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lateGiveBack)
+			defer cancel()
+			if err := g.giveBack(ctx); err != nil {
+				g.opts.Log.Warn("stopping", "err", err)
+			}
+			return failed(ctx, redis.Nil)
+		}
 		if msg, ok := g.hand(); ok {
 			cmd := redis.NewCmd(ctx)
 			cmd.SetVal(msg)
@@ -159,7 +191,7 @@ func (g *Gate) dequeue(ctx context.Context, sha string, args []any) *redis.Cmd {
 		}
 		took, err := g.take(ctx, sha, args)
 		if err != nil {
-			if !redis.HasErrorPrefix(err, "NOSCRIPT") {
+			if !noScript(err) {
 				g.backOff()
 			}
 			return failed(ctx, err)
@@ -173,11 +205,6 @@ func (g *Gate) dequeue(ctx context.Context, sha string, args []any) *redis.Cmd {
 		case <-timer.C:
 			return failed(ctx, redis.Nil)
 		case <-g.stop:
-			// What this call took while the gate was stopping.
-			if err := g.giveBack(context.WithoutCancel(ctx)); err != nil {
-				g.opts.Log.Warn("stopping", "err", err)
-			}
-			return failed(ctx, redis.Nil)
 		}
 	}
 }
@@ -186,12 +213,7 @@ func (g *Gate) dequeue(ctx context.Context, sha string, args []any) *redis.Cmd {
 func (g *Gate) hand() (msg string, ok bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	select {
-	case <-g.stop:
-		return "", false // giveBack has, or will get, what is left
-	default:
-	}
-	if len(g.taken) == 0 {
+	if g.stopped() || len(g.taken) == 0 { // what is left after a stop, giveBack has or gets
 		return "", false
 	}
 	t := g.taken[0]
@@ -229,19 +251,37 @@ func (g *Gate) take(ctx context.Context, sha string, args []any) (took bool, err
 	_, _ = pipe.Exec(ctx) // each command has its own error
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	answered := false
 	for _, t := range turns {
 		got, laneErr := g.collect(t, strconv.FormatInt(lease, 10))
 		took = took || got > 0
-		err = errors.Join(err, laneErr)
-		if got == t.permits || laneErr != nil {
+		answered = answered || laneErr == nil || got > 0
+		err = worse(err, laneErr)
+		if got == t.permits {
 			g.work[t.lane] = true
 		}
 	}
-	if took || err == nil {
+	if answered && !noScript(err) {
+		// A lane that fails beside others is looked at again with the next look: it
+		// must not hold them up.
 		g.failing = 0
-		return took, nil // an error beside success comes again if it lasts
+		return took, nil
+	}
+	for _, t := range turns {
+		g.work[t.lane] = true
 	}
 	return false, fmt.Errorf("take tasks: %w", err)
+}
+
+func noScript(err error) bool { return redis.HasErrorPrefix(err, "NOSCRIPT") }
+
+// worse is the error to report of two: with NOSCRIPT asynq sends the script, so
+// that the next call heals.
+func worse(a, b error) error {
+	if a == nil || noScript(b) {
+		return b
+	}
+	return a
 }
 
 // turns decides how many tasks to ask of which lane, and takes the permits. Lanes
@@ -250,10 +290,8 @@ func (g *Gate) take(ctx context.Context, sha string, args []any) (took bool, err
 func (g *Gate) turns() []turnOf {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	select {
-	case <-g.stop:
+	if g.stopped() {
 		return nil
-	default:
 	}
 	free := min(pipelined, g.lanes.Slots()-g.lanes.InFlight())
 	if free <= 0 || len(g.work) == 0 {

@@ -3,6 +3,8 @@ package gate
 import (
 	"context"
 	"errors"
+	"maps"
+	"slices"
 
 	"github.com/weir-tasks/weir/internal/queue"
 )
@@ -14,15 +16,18 @@ func (g *Gate) giveBack(ctx context.Context) error {
 	g.taken = nil
 	g.mu.Unlock()
 	var errs []error
+	lanes := make(map[string]bool)
 	// In the reverse order of taking: each goes to the head of its queue.
 	for i := len(taken) - 1; i >= 0; i-- {
 		t := taken[i]
 		g.lanes.Return(t.lane, 1)
 		if _, err := queue.GiveBack(ctx, g.rdb, t.lane, t.id, t.lease); err != nil {
 			errs = append(errs, err)
-			continue
 		}
-		_ = queue.Wake(ctx, g.rdb, t.lane)
+		lanes[t.lane] = true
+	}
+	if len(lanes) > 0 {
+		_ = queue.Wake(ctx, g.rdb, slices.Collect(maps.Keys(lanes))...)
 	}
 	return errors.Join(errs...)
 }

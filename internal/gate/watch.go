@@ -56,12 +56,12 @@ func (g *Gate) lookOnce(ctx context.Context) error {
 	for i, name := range names {
 		lens[i] = pipe.LLen(ctx, queue.Pending(name))
 	}
-	if _, err := pipe.Exec(ctx); err != nil {
-		return err
-	}
+	_, _ = pipe.Exec(ctx) // each command has its own error
 	var busy []string
 	for i, name := range names {
-		if lens[i].Val() > 0 {
+		n, laneErr := lens[i].Result()
+		err = worse(err, laneErr)
+		if n > 0 {
 			busy = append(busy, name)
 		}
 	}
@@ -69,7 +69,7 @@ func (g *Gate) lookOnce(ctx context.Context) error {
 	if len(busy) > 0 {
 		g.mark(busy...)
 	}
-	return nil
+	return err
 }
 
 // setKnown adopts the lanes that are in use, keeping those that have marks.

@@ -1,0 +1,131 @@
+package integration_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+)
+
+// TestComposeRunsABatchScalesAndIsTornDown brings up the very docker-compose.yml
+// that users get: Redis, two workers, the web UI. It needs a container engine:
+// WEIR_TEST_DOCKER=1 says that there is one.
+func TestComposeRunsABatchScalesAndIsTornDown(t *testing.T) {
+	if os.Getenv("WEIR_TEST_DOCKER") == "" {
+		t.Skip("docker-compose.yml is not tested: set WEIR_TEST_DOCKER=1 where a container engine runs")
+	}
+	c := newCompose(t)
+	c.must("build", "--quiet", "ui")
+	t.Cleanup(func() { c.must("down", "--volumes", "--timeout", "5") })
+	c.must("up", "--detach", "--no-build", "redis", "worker", "ui")
+
+	c.runs(10_000, 0)
+	if n := c.workers(); n != 2 {
+		t.Errorf("%d workers after up, want 2", n)
+	}
+	c.must("up", "--detach", "--no-build", "--scale", "worker=4", "redis", "worker", "ui")
+	if n := c.workers(); n != 4 {
+		t.Errorf("%d workers after --scale worker=4", n)
+	}
+
+	// While a batch runs, asynqmon shows its queue.
+	running := make(chan struct{})
+	go func() {
+		defer close(running)
+		c.runs(2_000, 0.5)
+	}()
+	eventually(t, time.Minute, func() bool { return c.queueSize("sleep") > 0 }, "asynqmon shows the queue of the batch that runs")
+	<-running
+}
+
+// compose is a docker-compose project of this test's own.
+type compose struct {
+	t       *testing.T
+	command []string
+	env     []string
+	uiPort  int
+}
+
+func newCompose(t *testing.T) *compose {
+	c := &compose{t: t, command: []string{"docker", "compose"}, uiPort: freePort(t)}
+	if exec.Command("docker", "compose", "version").Run() != nil {
+		c.command = []string{"docker-compose"}
+	}
+	c.command = append(c.command, "--project-directory", "..", "--file", "../docker-compose.yml",
+		"--project-name", fmt.Sprintf("weir-test-%d", os.Getpid()))
+	c.env = append(cleanEnv(), fmt.Sprintf("WEIR_UI_PORT=%d", c.uiPort), "DOCKER_BUILDKIT=0", "COMPOSE_DOCKER_CLI_BUILD=0")
+	return c
+}
+
+func freePort(t *testing.T) int {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().(*net.TCPAddr).Port
+}
+
+func (c *compose) run(args ...string) (stdout, stderr string, err error) {
+	var out, errs strings.Builder
+	cmd := exec.Command(c.command[0], append(append([]string{}, c.command[1:]...), args...)...)
+	cmd.Env, cmd.Stdout, cmd.Stderr = c.env, &out, &errs
+	err = cmd.Run()
+	return out.String(), errs.String(), err
+}
+
+func (c *compose) must(args ...string) string {
+	c.t.Helper()
+	out, errs, err := c.run(args...)
+	if err != nil {
+		c.t.Fatalf("%v %v: %v\n%s", c.command[0], args, err, tail(errs, 4000))
+	}
+	return out
+}
+
+// runs a batch of sleeps to its end through `compose run producer`.
+func (c *compose) runs(n int, seconds float64) {
+	out, errs, err := c.run("run", "--rm", "-T", "producer", "run", "sleep",
+		"--repeat", fmt.Sprint(n), "--payload", fmt.Sprintf(`{"task_number":{n},"seconds":%v}`, seconds))
+	if err != nil {
+		c.t.Errorf("producer run: %v\n%s", err, tail(errs, 4000))
+		return
+	}
+	if got := len(outcomes(c.t, out)); got != n {
+		c.t.Errorf("%d outcomes of %d", got, n)
+	}
+	c.t.Logf("%d tasks of %v s:\n%s", n, seconds, tail(errs, 500))
+}
+
+func (c *compose) workers() int {
+	return len(strings.Fields(c.must("ps", "-q", "worker")))
+}
+
+// queueSize is how many tasks asynqmon's API says a queue holds.
+func (c *compose) queueSize(name string) int {
+	r, err := http.Get(fmt.Sprintf("http://127.0.0.1:%d/api/queues", c.uiPort))
+	if err != nil {
+		return 0
+	}
+	defer r.Body.Close()
+	var answer struct {
+		Queues []struct {
+			Queue string `json:"queue"`
+			Size  int    `json:"size"`
+		} `json:"queues"`
+	}
+	if json.NewDecoder(r.Body).Decode(&answer) != nil {
+		return 0
+	}
+	for _, q := range answer.Queues {
+		if q.Queue == name {
+			return q.Size
+		}
+	}
+	return 0
+}

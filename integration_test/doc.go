@@ -1,0 +1,37 @@
+// Package integration holds weir's promises as scenarios: the built commands, a
+// real redis-server, real signals. It has tests only.
+//
+//	go test ./integration_test -v -run TestName
+//
+// runs one and prints its figures. The systems that weir grew from, and the test
+// that each became:
+//
+//	1 task, 5 one by one, 5 at once             TestTasksTakeAsLongAsTheirSleepsOneByOneAndAtOnce
+//	1000 tasks of 1 s, 50 consumers             TestThousandTasksOfASecondTake20SecondsWith50Consumers
+//	1,000,000 tasks, bounded                    TestMillionTasksRunInFlatMemory (WEIR_TEST_MILLION=1000000)
+//	unusual tasks                               TestUnusualTasksGetTheirOutcomesAndTheWorkerLives
+//	                                            TestOnlyFailuresWorthARetryAreRetried
+//	                                            TestTasksOfAKilledWorkerAreRunByAnother
+//	gather in order                             TestOrderedOutcomesComeInTheOrderOfInput
+//	as_completed, return_exceptions             TestOutcomesComeAsTheyAreCompleted
+//	cancel on first error                       TestFailFastCancelsTheSiblings
+//	doubles and triples at once                 TestTwoBatchesAtOnceGiveTheirMaps
+//	consumers fail, producers blocked           TestFailingTasksDoNotBlockAProducerWithAWindowOfOne
+//	factorial beside ticking tasks              TestTicksGoOnWhileFactorialsAreComputed
+//	pool map over processes                     TestPoolOfWorkersMapsSquares
+//	ping of hosts, one dead                     TestPingingHostsTakesAsLongAsTheSlowest
+//	delay, ready, result                        TestSingleTaskIsEnqueuedPolledAndGot
+//	two producers, two consumers                TestTwoProducersShareTwoWorkers
+//	                                            TestSameCommandTwiceAtOnceRunsTwice
+//	endless generator                           TestEndlessBatchEndsWithItsReader
+//
+// And what else the commands promise together:
+//
+//	plain asynq tasks run                       TestPlainAsynqTasksRun
+//	unknown types stay                          TestTasksOfAnUnknownTypeStayAndAreReported
+//	asynq's tools see everything                TestAsynqToolsSeeTheQueuesOfABatch
+//	a worker stops in order                     TestSIGTERMLetsRunningTasksFinish
+//	                                            TestSIGTERMGivesLongTasksBack
+//	                                            TestSecondSIGTERMLeavesAtOnce
+//	a producer stops in order                   TestInterruptedProducerLeavesNothingAndGoesOn
+package integration
