@@ -1,0 +1,37 @@
+// Command producer has its arguments shouted.
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+
+	"example.com/foreign/types"
+	"github.com/weir-tasks/weir"
+)
+
+func main() {
+	if err := run(context.Background(), os.Args[1:]); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, words []string) error {
+	client, err := weir.Open(ctx, weir.Options{URL: os.Getenv("REDIS_URL")})
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	texts := func(yield func(types.Text) bool) {
+		for i := 0; i < len(words) && yield(types.Text{Text: words[i]}); i++ {
+		}
+	}
+	for o, err := range weir.Run(ctx, client, types.Shout, texts, weir.BatchOptions{Ordered: true}) {
+		if err != nil {
+			return err
+		}
+		fmt.Println(o.Seq, o.State, o.Result.Text, o.Err)
+	}
+	return nil
+}
