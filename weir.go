@@ -244,7 +244,7 @@ func (c *Client) Follow(ctx context.Context, name string, ordered bool, out prod
 	}
 	return follow.New(c.ledger, out.Sink, follow.Options{
 		Name: name, Ordered: ordered, Keep: true, Seen: seen, Trouble: c.trouble.Tell,
-		From: out.Given, Given: out.Given,
+		From: max(out.Given, 0), Given: max(out.Given, 0),
 	}).Run(ctx)
 }
 
@@ -283,12 +283,16 @@ func Run[P, R any](ctx context.Context, c *Client, d *tasks.Definition[P, R], pa
 		src := produce.Payloads(payloads, d.Encode)
 		defer src.Close()
 		pipe := produce.NewPipe(ctx)
-		go func() { pipe.Close(b.Run(ctx, src, produce.Outcomes{Sink: pipe})) }()
+		go func() { pipe.Close(b.Run(ctx, src, produce.Outcomes{Sink: pipe, Given: -1})) }()
+		defer pipe.Wait()
+		defer leave(produce.ErrReaderGone) // too late, unless the loop below is left early
 		for line := range pipe.Lines() {
 			out, err := decode(d, line)
-			if !yield(out, err) {
-				leave(produce.ErrReaderGone)
-				pipe.Wait()
+			if err != nil {
+				leave(err)
+				break
+			}
+			if !yield(out, nil) {
 				return
 			}
 		}
@@ -361,6 +365,9 @@ func (t *Task[R]) Get(ctx context.Context) (result R, err error) {
 	sink := produce.NewKeep(&got)
 	if err := t.c.Follow(ctx, t.id, false, produce.Outcomes{Sink: sink}); err != nil {
 		return result, err
+	}
+	if got == nil {
+		return result, fmt.Errorf("task %s: %w", t.id, feed.ErrCancelled) // before it was enqueued
 	}
 	o, err := t.decode(got)
 	switch {

@@ -203,6 +203,18 @@ func TestALineOf100MBIsOneBadRecord(t *testing.T) {
 	}
 }
 
+// A payload may have 64 KiB and no more, however it is written.
+func TestAPayloadOverTheCapIsOneBadRecord(t *testing.T) {
+	t.Parallel()
+	padded := func(size int) string { return `{"n":7` + strings.Repeat(" ", size-len(`{"n":7}`)) + `}` }
+	in := padded(64<<10) + "\n" + padded(64<<10+1) + "\n" + padded(100) + "\n"
+	all := producerReading(t, in, "", "run", "square", "--format", "ndjson", "--ordered").exits(t, 1).outcomes(t)
+	if len(all) != 3 || all[0].State != batch.OK || all[2].State != batch.OK || all[1].Class != batch.Invalid ||
+		all[1].Error != "stdin:2: payload of 65537 bytes is over the cap of 65536" {
+		t.Errorf("outcomes %+v", all)
+	}
+}
+
 // endless gives the same letter for ever.
 type endless struct{}
 

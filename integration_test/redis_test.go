@@ -61,20 +61,24 @@ func inOrder(t testing.TB, all []batch.Outcome) {
 	}
 }
 
-// A Redis that is not there yet is told of, with address and cause, and waited for.
-func TestRedisThatStartsLaterIsWaitedFor(t *testing.T) {
+// A worker waits for a Redis that is not there yet; a producer gives up soon. Both
+// tell address and cause.
+func TestARedisThatIsNotThereIsToldOf(t *testing.T) {
 	t.Parallel()
 	server := durable(t)
 	server.Kill()
+	missing := "redis at " + server.Addr() + ": connection refused; is redis-server running there?"
 	worker := start(t, command("worker", server.URL()))
-	p := startProducer(t, server.URL(), "run", "square", "--repeat", "100")
-	for _, waiting := range []*proc{worker, p} {
-		waiting.logs("redis at " + server.Addr() + ": connection refused; is redis-server running there?")
+	worker.logs(missing)
+	r := producer(t, server.URL(), "run", "square", "--repeat", "100").exits(t, 3)
+	r.says(t, "producer: "+missing)
+	if r.stdout != "" || r.took > 15*time.Second {
+		t.Errorf("after %v it had printed %q", r.took, r.stdout)
 	}
+	p := startProducer(t, server.URL(), "run", "square", "--repeat", "100")
+	p.logs(missing)
 	server.Restart()
-	r := p.wait().exits(t, 0)
-	r.says(t, "Redis answers again")
-	allOK(t, r.outcomes(t), 100)
+	allOK(t, p.wait().exits(t, 0).outcomes(t), 100)
 }
 
 // A Redis killed in the middle of a batch and started again costs time only: no
@@ -88,9 +92,6 @@ func TestABatchSurvivesRedisBeingKilled(t *testing.T) {
 	for _, outcomes := range []int{50, 250} {
 		p.prints(outcomes)
 		server.Kill()
-		for _, waiting := range []*proc{worker, p} {
-			waiting.logs("redis at " + server.Addr() + ": connection refused; is redis-server running there?")
-		}
 		usedBefore := cpuTime(t, worker) + cpuTime(t, p)
 		began := time.Now()
 		for time.Since(began) < time.Second { // long enough for a spin to show
@@ -102,8 +103,8 @@ func TestABatchSurvivesRedisBeingKilled(t *testing.T) {
 		server.Restart()
 	}
 	r := p.wait().exits(t, 0)
-	r.says(t, "Redis answers again")
-	if lines := strings.Count(r.stderr, "Redis does not answer"); lines > 6 {
+	r.says(t, "Redis does not answer; trying again until it does", "redis at "+server.Addr()+": ", "Redis answers again")
+	if lines := strings.Count(r.stderr, "Redis does not answer"); lines > 4 {
 		t.Errorf("%d lines of log tell that Redis does not answer", lines)
 	}
 	all := r.outcomes(t)
@@ -127,6 +128,19 @@ func cpuTime(t *testing.T, p *proc) time.Duration {
 	user, _ := strconv.Atoi(fields[11])
 	system, _ := strconv.Atoi(fields[12])
 	return time.Duration(user+system) * 10 * time.Millisecond
+}
+
+// A Redis that comes back empty is not waited for: nobody can know what became of
+// the batch.
+func TestARedisThatHasLostTheBatchIsAnError(t *testing.T) {
+	t.Parallel()
+	server := conntest.Server(t) // keeps nothing
+	startWorker(t, server.URL(), "--concurrency", "10")
+	p := startProducer(t, server.URL(), "run", "sleep", "--batch", "lost", "--repeat", "1000", "--window", "100", "--payload", sleepOf(20*time.Millisecond))
+	p.prints(50)
+	server.Restart()
+	p.waitAtMost(30*time.Second).exits(t, 3).says(t, `batch "lost"`, "no such batch")
+	allOK(t, producer(t, server.URL(), "run", "square", "--repeat", "10").exits(t, 0).outcomes(t), 10)
 }
 
 // What Redis refuses for a while is told of with the remedy, and waited out.
@@ -160,9 +174,7 @@ func TestABatchWaitsOutARedisThatRefusesWrites(t *testing.T) {
 				"--repeat", strconv.Itoa(n), "--payload", sleepOf(20*time.Millisecond))
 			p.prints(50)
 			c.begin(t, rdb)
-			for _, waiting := range []*proc{worker, p} {
-				waiting.logs("redis at " + server.Addr() + ": " + c.says)
-			}
+			p.logs("redis at " + server.Addr() + ": " + c.says)
 			if !p.running() || !worker.running() {
 				t.Error("producer or worker have not waited")
 			}

@@ -94,6 +94,28 @@ func TestSecondCtrlCLeavesAtOnce(t *testing.T) {
 	status(t, url, "b").addsUp(t)
 }
 
+// Ctrl-C ends a batch whose Redis is away, too; when it is back the same command goes
+// on.
+func TestCtrlCWhileRedisIsAway(t *testing.T) {
+	t.Parallel()
+	const n = 300
+	server := durable(t)
+	startWorker(t, server.URL(), "--concurrency", "10")
+	out := filepath.Join(t.TempDir(), "out.ndjson")
+	args := []string{"run", "sleep", "--batch", "b", "--repeat", strconv.Itoa(n), "--payload", sleepOf(20 * time.Millisecond), "--out", out}
+	p := startProducer(t, server.URL(), args...)
+	eventually(t, long, func() bool { return linesOf(out) >= 50 }, "outcomes in the file")
+	server.Kill()
+	p.logs("Redis does not answer")
+	p.signal(syscall.SIGINT)
+	r := p.waitAtMost(20*time.Second).exits(t, 130)
+	r.says(t, "stopped by interrupt")
+	server.Restart()
+	producer(t, server.URL(), args...).exits(t, 0)
+	allOK(t, readOutcomes(t, out), n)
+	status(t, server.URL(), "b").addsUp(t)
+}
+
 // Ctrl-C ends what waits for something else than tasks, too.
 func TestCtrlCEndsEveryWait(t *testing.T) {
 	t.Parallel()
@@ -115,7 +137,7 @@ func TestCtrlCEndsEveryWait(t *testing.T) {
 		{"Redis that is not there", command("producer", gone.URL(), "run", "square", "--repeat", "3"), "connection refused"},
 		{"a worker, Redis that is not there", command("worker", gone.URL()), "connection refused"},
 		{"no workers", command("producer", idle.URL(), "run", "square", "--repeat", "3"), "begun"},
-		{"no workers, a window", command("producer", idle.URL(), "enqueue", "square", "--repeat", "30", "--window", "3"), "begun"},
+		{"no workers, a window", command("producer", idle.URL(), "run", "square", "--repeat", "30", "--window", "3"), "begun"},
 		{"a terminal where nobody types", reading(t, command("producer", idle.URL(), "run", "square")), "begun"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -102,13 +102,12 @@ type closingSink interface {
 }
 
 // openSink opens where outcomes go, and tells how many went there before.
-func (r *runCmd) openSink(ctx context.Context, b *weir.Batch, s *screen) (closingSink, int64, error) {
+func (r *runCmd) openSink(ctx context.Context, b *weir.Batch, s *screen) (sink closingSink, given int64, err error) {
 	resumed := b.Resumed()
+	if resumed != nil {
+		given = resumed.Given
+	}
 	if r.Out == "" {
-		given := int64(0)
-		if resumed != nil {
-			given = resumed.Given
-		}
 		return stdout{follow.NewStream(s.report.Beside(os.Stdout))}, given, nil
 	}
 	file, err := follow.OpenFile(r.Out, resumed != nil)
@@ -118,7 +117,10 @@ func (r *runCmd) openSink(ctx context.Context, b *weir.Batch, s *screen) (closin
 		}
 		return nil, 0, &cli.Status{Code: cli.Usage, Err: err}
 	}
-	return file, file.Lines, nil
+	if file.Lines >= 0 { // a regular file knows best what it holds
+		given = file.Lines
+	}
+	return file, given, nil
 }
 
 // stdout is the sink that a pipe's reader may close.
@@ -155,13 +157,14 @@ func beginError(ctx context.Context, err error) error {
 // the summary. Failed tasks are no error; info is how the batch stands.
 func statusOf(err error, info *batch.Info) (verdict string, status error) {
 	var input *feed.InputError
+	var lost *produce.LostOutcomesError
 	var code *cli.Status
 	switch {
 	case errors.Is(err, produce.ErrReaderGone):
 		return "cancelled, its reader has gone", failures(info.Failed)
 	case errors.As(err, &code):
 		return "interrupted", &cli.Status{Code: code.Code, Err: err}
-	case errors.As(err, &input):
+	case errors.As(err, &input), errors.As(err, &lost):
 		return "refused", &cli.Status{Code: cli.Usage, Err: err}
 	case errors.Is(err, feed.ErrTooManyFailures):
 		return "paused", &cli.Status{Code: cli.System, Err: fmt.Errorf("%w; mend the cause and run the same command with a higher --max-failures to go on", err)}

@@ -4,8 +4,10 @@
 // What always holds:
 //
 //   - The outcome is in the ledger before asynq gets its ack. While Redis is away
-//     the finished outcome is held and sent until it is recorded.
+//     the finished outcome is held and sent until it is recorded or Stop's time is
+//     over, also when asynq has given the task up, as it does after 30 s.
 //   - A task that has its outcome is closed, not run again.
+//   - Announcements only cut attempts off; what becomes of the task, the ledger says.
 //   - asynq's retry budget is never spent by infrastructure: only a handler's own
 //     failure counts as an attempt.
 //   - Nothing of a batch goes into asynq's archive.

@@ -15,6 +15,9 @@ import (
 func (r *Runner) foreign(ctx context.Context, d *delivery) error {
 	ctx = tasks.WithInfo(ctx, tasks.Info{ID: d.id, Attempt: d.retried + 1})
 	result, took, err := r.run(ctx, d, d.typ.Policy().Timeout)
+	if errors.Is(err, errInterrupted) && errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		err = ctx.Err() // the deadline that its client gave it
+	}
 	throttled, isThrottled := tasks.AsThrottled(err)
 	switch {
 	case err == nil:
@@ -27,7 +30,7 @@ func (r *Runner) foreign(ctx context.Context, d *delivery) error {
 		return r.interrupted(d, err)
 	case isThrottled:
 		r.observe(d, "throttled", "", took)
-		return &later{err: err, after: throttled.After}
+		return &later{err: err, after: notBefore(throttled.After)}
 	case final(err, 0, 1):
 		r.observe(d, string(batch.Failed), classify(err), took)
 		return fmt.Errorf("%s: %w", sanitize(err.Error()), asynq.SkipRetry)

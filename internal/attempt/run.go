@@ -31,7 +31,9 @@ func (r *Runner) run(ctx context.Context, d *delivery, timeout time.Duration) (r
 	done := make(chan ended, 1)
 	go func() {
 		defer d.permit.Release()
-		done <- r.call(ctx, d)
+		e := ended{err: &panicError{value: "the handler called runtime.Goexit"}}
+		defer func() { done <- e }() // deferred, since Goexit does not come back here
+		e = r.call(ctx, d)
 	}()
 	var e ended
 	select {
@@ -71,20 +73,16 @@ func (r *Runner) lateEnd(ctx context.Context, d *delivery, done chan ended) (end
 	return ended{}, cause
 }
 
-// call runs the handler and catches its panic or Goexit.
+// call runs the handler and catches its panic.
 func (r *Runner) call(ctx context.Context, d *delivery) (e ended) {
-	returned := false
 	defer func() {
 		if v := recover(); v != nil {
 			stack := debug.Stack()
 			r.opts.Log.Error("a handler panicked", "type", d.typ.Name(), "task", d.id, "panic", v, "stack", string(stack))
 			e = ended{err: &panicError{value: v, stack: stack}}
-		} else if !returned {
-			e = ended{err: &panicError{value: "the handler called runtime.Goexit"}}
 		}
 	}()
 	result, err := d.typ.Run(ctx, d.task.Payload())
-	returned = true
 	return ended{result, err}
 }
 

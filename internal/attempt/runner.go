@@ -47,6 +47,10 @@ type Runner struct {
 	stuck   stuck
 	running running
 	warned  sync.Map // task types that are not known here -> time of the last warning
+
+	calls    calls
+	quit     chan struct{} // closed when held outcomes are to be let go
+	quitOnce sync.Once
 }
 
 // New returns a Runner.
@@ -57,7 +61,27 @@ func New(o Options) *Runner {
 	if o.Observe == nil {
 		o.Observe = func(Attempt) {}
 	}
-	return &Runner{opts: o, running: running{batches: make(map[string]map[*cancelFunc]struct{})}}
+	return &Runner{
+		opts:    o,
+		running: running{batches: make(map[string]map[*cancelFunc]struct{})},
+		quit:    make(chan struct{}),
+	}
+}
+
+// Stop waits until all attempts have come to their end, which asynq does not: it
+// leaves those it has given up. Outcomes that are still held when ctx ends are lost,
+// their tasks run again. Call it when asynq.Server has shut down, any number of times.
+func (r *Runner) Stop(ctx context.Context) {
+	none := r.calls.none()
+	select {
+	case <-none:
+	case <-ctx.Done():
+	}
+	r.quitOnce.Do(func() { close(r.quit) })
+	select {
+	case <-none:
+	case <-time.After(2 * graceToReturn): // a call of the ledger that does not come back
+	}
 }
 
 // delivery is one asynq task as it arrived.
@@ -74,6 +98,8 @@ type delivery struct {
 
 // ProcessTask runs one attempt; nil closes the task in asynq.
 func (r *Runner) ProcessTask(ctx context.Context, t *asynq.Task) error {
+	r.calls.enter()
+	defer r.calls.leave()
 	d := &delivery{task: t}
 	d.id, _ = asynq.GetTaskID(ctx)
 	d.lane, _ = asynq.GetQueueName(ctx)
@@ -98,12 +124,7 @@ func (r *Runner) ProcessTask(ctx context.Context, t *asynq.Task) error {
 
 // ofBatch runs an attempt of a batch's task: ask the ledger, run, record, close.
 func (r *Runner) ofBatch(ctx context.Context, d *delivery) error {
-	var admission batch.Admission
-	var opts *batch.Options
-	err := r.untilAnswered(ctx, func() (err error) {
-		admission, opts, err = r.opts.Ledger.Begin(ctx, d.batch, d.seq)
-		return err
-	})
+	admission, opts, err := r.ask(ctx, d)
 	if err != nil {
 		d.permit.Release()
 		return r.interrupted(d, err)
@@ -125,15 +146,22 @@ func (r *Runner) ofBatch(ctx context.Context, d *delivery) error {
 	switch {
 	case err == nil:
 		o.State, o.Result = batch.OK, result
-	case errors.Is(err, errBatchCancelled):
+	case errors.Is(err, errBatchCancelled), errors.Is(err, errBatchStopped):
+		// Announced; but an announcement may come late, or from a stranger.
+		switch admission, _, askErr := r.ask(ctx, d); {
+		case askErr != nil:
+			return r.interrupted(d, askErr)
+		case admission == batch.Run:
+			return r.interrupted(d, err)
+		case admission != batch.IsCancelled:
+			return r.notRun(ctx, d, admission)
+		}
 		o.State = batch.Cancelled
-	case errors.Is(err, errBatchStopped):
-		return nil // the producer that stopped it enqueues the task again
 	case errors.Is(err, errInterrupted):
 		return r.interrupted(d, err)
 	case isThrottled:
 		r.observe(d, "throttled", "", took)
-		return &later{err: err, after: throttled.After}
+		return &later{err: err, after: notBefore(throttled.After)}
 	case !final(err, d.retried, opts.Retries):
 		r.observe(d, "retry", classify(err), took)
 		base, most := time.Duration(opts.BackoffMS)*time.Millisecond, time.Duration(opts.MaxBackoffMS)*time.Millisecond
@@ -145,6 +173,15 @@ func (r *Runner) ofBatch(ctx context.Context, d *delivery) error {
 		o.Payload = d.task.Payload()
 	}
 	return r.record(ctx, d, o, wait, took)
+}
+
+// ask asks the ledger whether an attempt may run, until it answers.
+func (r *Runner) ask(ctx context.Context, d *delivery) (a batch.Admission, o *batch.Options, err error) {
+	err = r.untilAnswered(ctx, func() (err error) {
+		a, o, err = r.opts.Ledger.Begin(ctx, d.batch, d.seq)
+		return err
+	})
+	return a, o, err
 }
 
 // notRun closes a task that must not run.
@@ -160,21 +197,44 @@ func (r *Runner) notRun(ctx context.Context, d *delivery, a batch.Admission) err
 	return nil
 }
 
-// record writes an outcome, however long Redis takes, and closes the task.
+// record writes an outcome, however long Redis takes, and closes the task. asynq
+// gives a task up when Redis has been away for 30 s; the outcome is held all the
+// same, so that what has been done is not done again.
 func (r *Runner) record(ctx context.Context, d *delivery, o *batch.Outcome, wait, took time.Duration) error {
-	err := r.untilAnswered(ctx, func() error {
-		_, err := r.opts.Ledger.Record(ctx, d.batch, o, wait, d.task.Payload())
-		if errors.Is(err, batch.ErrNotFound) {
-			r.opts.Log.Error("an outcome has no batch to go to", "batch", d.batch, "seq", d.seq, "state", o.State)
-			return nil
-		}
-		return err
-	})
+	write := func(ctx context.Context) error {
+		return r.untilAnswered(ctx, func() error {
+			_, err := r.opts.Ledger.Record(ctx, d.batch, o, wait, d.task.Payload())
+			if errors.Is(err, batch.ErrNotFound) {
+				r.opts.Log.Error("an outcome has no batch to go to", "batch", d.batch, "seq", d.seq, "state", o.State)
+				return nil
+			}
+			return err
+		})
+	}
+	err := write(ctx)
+	if err != nil {
+		held, letGo := r.hold(ctx)
+		defer letGo()
+		err = write(held)
+	}
 	if err != nil {
 		return r.interrupted(d, err)
 	}
 	r.observe(d, string(o.State), o.Class, took)
 	return nil
+}
+
+// hold returns a context that outlives ctx, until Stop.
+func (r *Runner) hold(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	go func() {
+		select {
+		case <-r.quit:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	return ctx, cancel
 }
 
 // untilAnswered repeats a call of the ledger until it succeeds or ctx ends.

@@ -65,3 +65,41 @@ func (r *running) end(name string, cause error) {
 		f.cancel(cause)
 	}
 }
+
+// calls counts the calls of ProcessTask that have not returned.
+type calls struct {
+	mu    sync.Mutex
+	n     int
+	ended chan struct{} // closed when there are none; nil while nobody waits for that
+}
+
+func (c *calls) enter() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.n++
+}
+
+func (c *calls) leave() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.n--
+	if c.n == 0 && c.ended != nil {
+		close(c.ended)
+		c.ended = nil
+	}
+}
+
+// none is closed as soon as there are none.
+func (c *calls) none() <-chan struct{} {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.n == 0 {
+		ended := make(chan struct{})
+		close(ended)
+		return ended
+	}
+	if c.ended == nil {
+		c.ended = make(chan struct{})
+	}
+	return c.ended
+}

@@ -7,6 +7,8 @@ import (
 	"math/rand/v2"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/weir-tasks/weir/internal/batch"
 	"github.com/weir-tasks/weir/tasks"
@@ -80,11 +82,37 @@ func backoffDelay(base, most time.Duration, retried int) time.Duration {
 	return rand.N(d + 1)
 }
 
+// notBefore is the delay to tell asynq so that a task does not run earlier: asynq
+// keeps the time of a retry in seconds, rounded down.
+func notBefore(d time.Duration) time.Duration {
+	if d <= 0 {
+		return 0
+	}
+	return d + time.Second - time.Nanosecond
+}
+
 // sanitize makes text fit for proto3 strings, JSON and terminals, and bounded:
 // asynq cannot write an error that is not UTF-8, and its task would be stuck.
 func sanitize(s string) string {
-	if len(s) > maxErrorText {
-		s = s[:maxErrorText] + "..."
+	cut := len(s) > maxErrorText
+	if cut {
+		s = s[:maxErrorText]
 	}
-	return strings.ToValidUTF8(s, "\uFFFD")
+	s = strings.Map(func(r rune) rune {
+		switch {
+		case r == '\r':
+			return -1
+		case unicode.IsControl(r) && r != '\n' && r != '\t':
+			return utf8.RuneError
+		}
+		return r // what is not UTF-8 comes as RuneError
+	}, s)
+	for len(s) > maxErrorText {
+		_, n := utf8.DecodeLastRuneInString(s)
+		s, cut = s[:len(s)-n], true
+	}
+	if cut {
+		s += "..."
+	}
+	return s
 }

@@ -59,6 +59,9 @@ func fillBut(ctx context.Context, ledger *batch.Ledger, name string, active []st
 // is left running; Resume and feeding it again goes on with it. It returns how
 // many were still being run when ctx ended: 0 if none.
 func Stop(ctx context.Context, rdb redis.UniversalClient, ledger *batch.Ledger, name string) (left int, err error) {
+	if _, err := ledger.Info(ctx, name); err != nil {
+		return 0, err // of a batch that is gone no mark may stay
+	}
 	if err := ledger.SetStopped(ctx, name, true); err != nil {
 		return 0, err
 	}

@@ -19,23 +19,29 @@ const (
 	afterTimeout = 60 * time.Second
 )
 
+// task is a record with its number.
+type task struct {
+	seq int64
+	source.Record
+}
+
 // enqueue sends a chunk's tasks, in order, and the outcomes of records that are
-// none. Those that have an outcome already are skipped.
-func (f *Feeder) enqueue(ctx context.Context, from int64, records []source.Record, have []bool) error {
-	for i := range records {
-		if records[i].Err != nil && (have == nil || !have[i]) {
-			if err := f.reject(ctx, from+int64(i), &records[i]); err != nil {
+// none.
+func (f *Feeder) enqueue(ctx context.Context, tasks []task) error {
+	for i := range tasks {
+		if tasks[i].Err != nil {
+			if err := f.reject(ctx, &tasks[i]); err != nil {
 				return err
 			}
 		}
 	}
 	return f.insist(ctx, func() error {
 		f.collect.discard()
-		for i := range records {
-			if records[i].Err != nil || have != nil && have[i] {
+		for i := range tasks {
+			if tasks[i].Err != nil {
 				continue
 			}
-			if err := f.collectTask(ctx, from+int64(i), records[i].Payload); err != nil {
+			if err := f.collectTask(ctx, &tasks[i]); err != nil {
 				return err
 			}
 		}
@@ -44,19 +50,23 @@ func (f *Feeder) enqueue(ctx context.Context, from int64, records []source.Recor
 }
 
 // collectTask adds one task to what is sent next.
-func (f *Feeder) collectTask(ctx context.Context, seq int64, payload []byte) error {
+func (f *Feeder) collectTask(ctx context.Context, t *task) error {
 	now := strconv.FormatInt(time.Now().UnixMicro(), 10)
-	task := asynq.NewTaskWithHeaders(f.opts.TaskType, payload, map[string]string{batch.Header: now})
-	_, err := f.client.EnqueueContext(ctx, task, asynq.TaskID(batch.TaskID(f.opts.Name, seq)), asynq.Queue(f.opts.Lane),
+	made := asynq.NewTaskWithHeaders(f.opts.TaskType, t.Payload, map[string]string{batch.Header: now})
+	_, err := f.client.EnqueueContext(ctx, made, asynq.TaskID(batch.TaskID(f.opts.Name, t.seq)), asynq.Queue(f.opts.Lane),
 		asynq.MaxRetry(endless), asynq.Timeout((f.opts.Timeout + afterTimeout).Round(time.Second)))
 	return err
 }
 
 // reject records the outcome of a record that does not fit the task type.
-func (f *Feeder) reject(ctx context.Context, seq int64, r *source.Record) error {
-	o := &batch.Outcome{Seq: seq, State: batch.Failed, Class: batch.Invalid, Error: r.Err.Error(), Worker: f.opts.Producer}
+func (f *Feeder) reject(ctx context.Context, t *task) error {
+	raw := t.Raw[:min(len(t.Raw), 4096)]
+	o := &batch.Outcome{Seq: t.seq, State: batch.Failed, Class: batch.Invalid, Error: t.Err.Error(), Worker: f.opts.Producer}
+	if f.found.Options.WithPayload {
+		o.Payload = raw
+	}
 	return f.insist(ctx, func() error {
-		_, err := f.ledger.Record(ctx, f.opts.Name, o, -time.Microsecond, r.Raw[:min(len(r.Raw), 4096)])
+		_, err := f.ledger.Record(ctx, f.opts.Name, o, -time.Microsecond, raw)
 		return err
 	})
 }

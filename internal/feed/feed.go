@@ -10,6 +10,7 @@ import (
 	"hash"
 	"io"
 	"log/slog"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -78,8 +79,9 @@ type Feeder struct {
 	src     source.Source
 	opts    Options
 
-	next    int64 // the seq of the next record
-	fed     int64 // the checkpoint: what is below it was read before
+	next    int64       // the seq of the next record
+	found   *batch.Info // the batch as Run found it: what is below its checkpoint was read before
+	held    []task      // of those, the ones without an outcome
 	hash    hash.Hash
 	settled chan struct{}
 	read    atomic.Int64
@@ -94,8 +96,8 @@ func New(rdb redis.UniversalClient, ledger *batch.Ledger, src source.Source, o O
 	}
 }
 
-// Read is how many records have been given a seq so far.
-func (f *Feeder) Read() int64 { return max(f.read.Load(), 0) }
+// Read is how many records have been enqueued so far, or have an outcome.
+func (f *Feeder) Read() int64 { return f.read.Load() }
 
 // Settled tells the feeder that outcomes came: its window may have opened.
 func (f *Feeder) Settled() {
@@ -108,50 +110,50 @@ func (f *Feeder) Settled() {
 // Run feeds the batch until its source ends, and seals it. It returns ErrCancelled,
 // ErrTooManyFailures, an *InputError, ErrInput with the source's error, or ctx's.
 func (f *Feeder) Run(ctx context.Context) error {
-	var info *batch.Info
 	err := f.insist(ctx, func() (err error) {
-		info, err = f.ledger.Info(ctx, f.opts.Name)
+		f.found, err = f.ledger.Info(ctx, f.opts.Name)
 		return err
 	})
 	if err != nil {
 		return err
 	}
-	if info.Phase == batch.GivenUp {
+	if f.found.Phase == batch.GivenUp {
 		return ErrCancelled
 	}
-	f.fed = info.Next
 	if err := f.insist(ctx, func() error { return f.ledger.AddLane(ctx, f.opts.Name, f.opts.Lane) }); err != nil {
 		return err
 	}
-	records := look(ctx, f.src)
+	reading, stopReading := context.WithCancel(ctx)
+	defer stopReading()
+	records := look(reading, f.src)
 	for {
+		// First a record, then its room: at its end the input needs none.
+		if err := records.wait(ctx); err == io.EOF {
+			return f.seal(ctx)
+		} else if err != nil && ctx.Err() == nil {
+			return fmt.Errorf("%w: %w", ErrInput, err)
+		} else if err != nil {
+			return err
+		}
 		n, err := f.room(ctx)
 		if err != nil {
 			return err
 		}
-		got, end := records.next(ctx, n)
-		if err := f.feed(ctx, got, info); err != nil {
+		if err := f.feed(ctx, records.take(n)); err != nil {
 			return err
-		}
-		if end == io.EOF {
-			return f.seal(ctx)
-		}
-		if end != nil && ctx.Err() == nil {
-			return fmt.Errorf("%w: %w", ErrInput, end)
-		}
-		if end != nil {
-			return end
 		}
 	}
 }
 
 // room waits until the window has room, and returns how much, at most a chunk.
 func (f *Feeder) room(ctx context.Context) (int, error) {
+	if left := f.found.Next - f.next; left > 0 {
+		return int(min(chunk, left)), nil // these were let in before
+	}
+	if n := f.found.N; n >= 0 {
+		return 0, &InputError{f.opts.Name, n, fmt.Sprintf("it had %d records, and now has more", n)}
+	}
 	for {
-		n := int64(chunk)
-		if f.next < f.fed {
-			return int(min(n, f.fed-f.next)), nil // these were let in before
-		}
 		var info *batch.Info
 		err := f.insist(ctx, func() (err error) {
 			info, err = f.ledger.Info(ctx, f.opts.Name)
@@ -166,7 +168,7 @@ func (f *Feeder) room(ctx context.Context) (int, error) {
 		if f.opts.MaxFailures > 0 && info.Failed >= f.opts.MaxFailures {
 			return 0, fmt.Errorf("batch %q has kept %d failed tasks, its --max-failures: %w", f.opts.Name, info.Failed, ErrTooManyFailures)
 		}
-		n = min(n, f.opts.Window(ctx)-(f.next-info.Outcomes()))
+		n := min(chunk, f.opts.Window(ctx)-(f.next-info.Outcomes()))
 		if f.opts.Ahead != nil {
 			n = min(n, f.opts.Ahead()-f.next)
 		}
@@ -183,51 +185,110 @@ func (f *Feeder) room(ctx context.Context) (int, error) {
 }
 
 // feed gives records their seqs, their tasks or outcomes, and moves the checkpoint.
-func (f *Feeder) feed(ctx context.Context, records []source.Record, info *batch.Info) error {
-	if len(records) == 0 {
-		return nil
-	}
+func (f *Feeder) feed(ctx context.Context, records []source.Record) error {
 	from := f.next
-	for i := range records {
-		f.addToHash(records[i].Raw)
-	}
 	to := from + int64(len(records))
-	if to > batch.MaxTasks {
+	switch {
+	case from < f.found.Next:
+		return f.feedAgain(ctx, records)
+	case to > batch.MaxTasks:
 		return fmt.Errorf("batch %q: more than %d tasks", f.opts.Name, int64(batch.MaxTasks))
 	}
-	var have []bool
-	if from < f.fed {
-		err := f.insist(ctx, func() (err error) {
-			have, err = f.ledger.Have(ctx, f.opts.Name, from, len(records))
-			return err
-		})
-		if err != nil {
-			return err
-		}
-	}
-	if err := f.enqueue(ctx, from, records, have); err != nil {
+	tasks, err := f.number(ctx, records)
+	if err != nil {
 		return err
 	}
-	f.next = to
-	f.read.Store(to)
-	switch {
-	case to < f.fed:
-		return nil
-	case to == f.fed:
-		if sum := f.sum(); sum != info.Hash {
-			return &InputError{f.opts.Name, f.fed, fmt.Sprintf("its first %d records differ from those read before", f.fed)}
-		}
-		return nil
-	case info.N >= 0:
-		return &InputError{f.opts.Name, info.N, fmt.Sprintf("it had %d records, and now has more", info.N)}
+	if err := f.enqueue(ctx, tasks); err != nil {
+		return err
 	}
+	f.read.Store(to)
 	if err := f.checkpoint(ctx, from, to); err != nil {
 		return err
 	}
-	// A wake-up that is lost costs a second: the gates look by themselves.
-	_ = queue.Wake(ctx, f.rdb, f.opts.Lane)
+	f.wake(ctx)
 	return nil
 }
+
+// feedAgain goes over records that were fed in an earlier life. Those without an
+// outcome, no more than that life's window, are held until all are seen to be the
+// same as then: nothing of some other input may become a task of this batch.
+func (f *Feeder) feedAgain(ctx context.Context, records []source.Record) error {
+	tasks, err := f.number(ctx, records)
+	if err != nil {
+		return err
+	}
+	f.held = append(f.held, tasks...)
+	fed := f.found.Next
+	if f.next < fed {
+		return nil
+	}
+	if f.sum() != f.found.Hash {
+		return &InputError{f.opts.Name, fed, fmt.Sprintf("its first %d records differ from those read before", fed)}
+	}
+	for part := range slices.Chunk(f.held, chunk) {
+		if err := f.fillGaps(ctx, part); err != nil {
+			return err
+		}
+	}
+	f.held = nil
+	f.read.Store(fed)
+	f.wake(ctx)
+	return nil
+}
+
+// fillGaps enqueues held tasks. Getting here may have taken long: those that have
+// their outcome by now are left out.
+func (f *Feeder) fillGaps(ctx context.Context, held []task) error {
+	seqs := make([]int64, len(held))
+	for i := range held {
+		seqs[i] = held[i].seq
+	}
+	var have []bool
+	err := f.insist(ctx, func() (err error) {
+		_, have, err = f.ledger.Snapshot(ctx, f.opts.Name, seqs)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return f.enqueue(ctx, without(held, have))
+}
+
+// number gives records their seqs and adds them to the hash. Of those that an
+// earlier life may have enqueued, up to a chunk past its checkpoint, it returns
+// the ones without an outcome.
+func (f *Feeder) number(ctx context.Context, records []source.Record) ([]task, error) {
+	from := f.next
+	tasks := make([]task, len(records))
+	for i, r := range records {
+		tasks[i] = task{from + int64(i), r}
+		f.addToHash(r.Raw)
+	}
+	f.next += int64(len(records))
+	if from >= f.found.Next+chunk {
+		return tasks, nil
+	}
+	var have []bool
+	err := f.insist(ctx, func() (err error) {
+		have, err = f.ledger.Have(ctx, f.opts.Name, from, len(records))
+		return err
+	})
+	return without(tasks, have), err
+}
+
+func without(tasks []task, have []bool) []task {
+	var rest []task
+	for i := range tasks {
+		if !have[i] {
+			rest = append(rest, tasks[i])
+		}
+	}
+	return rest
+}
+
+// wake tells the gates. A wake-up that is lost costs a second: they look by
+// themselves.
+func (f *Feeder) wake(ctx context.Context) { _ = queue.Wake(ctx, f.rdb, f.opts.Lane) }
 
 func (f *Feeder) checkpoint(ctx context.Context, from, to int64) error {
 	sum := f.sum()
@@ -240,8 +301,8 @@ func (f *Feeder) checkpoint(ctx context.Context, from, to int64) error {
 }
 
 func (f *Feeder) seal(ctx context.Context) error {
-	if f.next < f.fed {
-		return &InputError{f.opts.Name, f.fed, fmt.Sprintf("it had %d records or more, and now has %d", f.fed, f.next)}
+	if fed := f.found.Next; f.next < fed {
+		return &InputError{f.opts.Name, fed, fmt.Sprintf("it had %d records or more, and now has %d", fed, f.next)}
 	}
 	var phase batch.Phase
 	err := f.insist(ctx, func() (err error) {

@@ -2,6 +2,7 @@ package feed
 
 import (
 	"context"
+	"io"
 
 	"github.com/weir-tasks/weir/internal/source"
 )
@@ -10,11 +11,13 @@ import (
 // ahead, so that a slow pipe's records are enqueued as they come.
 type lookAhead struct {
 	records chan source.Record
-	end     error // valid once records is closed
+	end     error          // valid once records is closed
+	head    *source.Record // waited for and not taken
 }
 
 func look(ctx context.Context, src source.Source) *lookAhead {
-	l := &lookAhead{records: make(chan source.Record, chunk)}
+	// The end stays as it is here only if Next calls runtime.Goexit.
+	l := &lookAhead{records: make(chan source.Record, chunk), end: io.ErrUnexpectedEOF}
 	go func() {
 		defer close(l.records)
 		for {
@@ -34,29 +37,38 @@ func look(ctx context.Context, src source.Source) *lookAhead {
 	return l
 }
 
-// next waits for a record and returns it with those that are there too, up to n.
-// The error is the source's end: io.EOF, or why it could not be read on.
-func (l *lookAhead) next(ctx context.Context, n int) ([]source.Record, error) {
-	var got []source.Record
+// wait waits until there is a record to take. The error is the source's end:
+// io.EOF, or why it could not be read on.
+func (l *lookAhead) wait(ctx context.Context) error {
+	if l.head != nil {
+		return nil
+	}
 	select {
 	case r, ok := <-l.records:
 		if !ok {
-			return nil, l.end
+			return l.end
 		}
-		got = append(got, r)
+		l.head = &r
+		return nil
 	case <-ctx.Done():
-		return nil, context.Cause(ctx)
+		return context.Cause(ctx)
 	}
+}
+
+// take returns the record that was waited for and those that are there too, up to n.
+func (l *lookAhead) take(n int) []source.Record {
+	got := []source.Record{*l.head}
+	l.head = nil
 	for len(got) < n {
 		select {
 		case r, ok := <-l.records:
 			if !ok {
-				return got, l.end
+				return got // the next wait says so
 			}
 			got = append(got, r)
 		default:
-			return got, nil
+			return got
 		}
 	}
-	return got, nil
+	return got
 }

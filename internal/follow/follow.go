@@ -54,7 +54,8 @@ type Options struct {
 	Keep bool
 	// Given is how many outcomes were handed on in earlier lives.
 	Given int64
-	// Seen, if set, is called with each outcome handed on.
+	// Seen, if set, is called with each outcome handed on, and with those that are
+	// still in the stream though an earlier life handed them on.
 	Seen func(o *batch.Outcome, wait time.Duration) error
 	// Arrived, if set, is called after each read that brought something.
 	Arrived func()
@@ -167,6 +168,10 @@ func (f *Follower) take(e batch.Entry) error {
 	if !f.opts.Ordered {
 		return f.give(a)
 	}
+	if a.outcome.Seq < f.turn.Load() {
+		a.given = true // in an earlier life
+		return f.seen(a)
+	}
 	f.waiting[a.outcome.Seq] = a
 	for {
 		next, ok := f.waiting[f.turn.Load()]
@@ -190,21 +195,24 @@ func (f *Follower) flushWaiting() error {
 }
 
 func (f *Follower) give(a *arrival) error {
-	a.given = true
-	if f.opts.Ordered {
-		f.turn.Store(a.outcome.Seq + 1)
-	}
 	if !f.sink.Has(a.outcome.Seq) {
 		if err := f.sink.Put(a.line); err != nil {
-			return err
+			return err // not given: it stays in the stream
 		}
 		f.given.Add(1)
 	}
-	a.line = nil
-	if f.opts.Seen != nil {
-		return f.opts.Seen(&a.outcome, a.wait)
+	a.given, a.line = true, nil
+	if f.opts.Ordered {
+		f.turn.Store(a.outcome.Seq + 1)
 	}
-	return nil
+	return f.seen(a)
+}
+
+func (f *Follower) seen(a *arrival) error {
+	if f.opts.Seen == nil {
+		return nil
+	}
+	return f.opts.Seen(&a.outcome, a.wait)
 }
 
 // commit makes safe what was handed on, and lets it leave the stream.

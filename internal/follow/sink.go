@@ -2,11 +2,13 @@ package follow
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os"
+	"strings"
 )
 
 // Stream is a Sink that writes lines to a pipe or terminal. Its commit promises
@@ -37,10 +39,12 @@ func (s *Stream) Has(int64) bool { return false }
 // several lives of the process.
 type File struct {
 	Stream
-	f     *os.File
-	dirty bool
-	held  seqSet
-	Lines int64 // how many outcomes it held when it was opened
+	f       *os.File
+	regular bool // else it is a device or a FIFO: neither to be read nor synced
+	dirty   bool
+	failed  error // of a sync: what was written before it may be lost, whatever a later one says
+	held    seqSet
+	Lines   int64 // how many outcomes it held when it was opened; -1 if it is not regular
 }
 
 // OpenFile opens or makes an outcome file. With resume false a file that holds
@@ -63,15 +67,22 @@ func (s *File) load(resume bool) error {
 	if err != nil {
 		return fmt.Errorf("open outcome file: %w", err)
 	}
-	if info.Size() > 0 && info.Mode().IsRegular() && !resume {
+	if s.regular = info.Mode().IsRegular(); !s.regular {
+		s.Lines = -1
+		return nil
+	}
+	if info.Size() > 0 && !resume {
 		return &ForeignFileError{Name: s.f.Name()}
 	}
 	r := bufio.NewReaderSize(s.f, 1<<20)
 	var whole int64
 	for {
 		line, err := r.ReadBytes('\n')
+		if err == io.EOF && cutOff(line) {
+			break
+		}
 		if err == io.EOF {
-			break // what is in line was cut off
+			return &ForeignFileError{Name: s.f.Name(), Line: s.Lines + 1}
 		}
 		if err != nil {
 			return fmt.Errorf("read outcome file %s: %w", s.f.Name(), err)
@@ -79,21 +90,26 @@ func (s *File) load(resume bool) error {
 		var o struct {
 			Seq *int64 `json:"seq"`
 		}
-		if json.Unmarshal(line, &o) != nil || o.Seq == nil {
+		if json.Unmarshal(line, &o) != nil || o.Seq == nil || *o.Seq < 0 {
 			return &ForeignFileError{Name: s.f.Name(), Line: s.Lines + 1}
 		}
 		s.held.add(*o.Seq)
 		s.Lines++
 		whole += int64(len(line))
 	}
-	if !info.Mode().IsRegular() {
-		return nil
-	}
 	if err := s.f.Truncate(whole); err != nil {
 		return fmt.Errorf("cut the unfinished last line off %s: %w", s.f.Name(), err)
 	}
 	_, err = s.f.Seek(whole, io.SeekStart)
 	return err
+}
+
+// cutOff says that a last line without its end is, or can be, the beginning of an
+// outcome. After a power failure there may be NULs where it was to be written.
+func cutOff(line []byte) bool {
+	const start = `{"seq":`
+	line = bytes.TrimRight(line, "\x00")
+	return bytes.HasPrefix(line, []byte(start)) || strings.HasPrefix(start, string(line))
 }
 
 // ForeignFileError says that an outcome file belongs to something else.
@@ -120,14 +136,14 @@ func (s *File) Flush() error { return s.wrap(s.Stream.Flush()) }
 
 // Commit syncs the file to its disk.
 func (s *File) Commit() error {
-	if err := s.Flush(); err != nil || !s.dirty {
+	if err := s.Flush(); err != nil || !s.dirty || !s.regular {
 		return err
 	}
-	s.dirty = false
-	if err := s.f.Sync(); err != nil && !errors.Is(err, errors.ErrUnsupported) && isRegular(s.f) {
-		return s.wrap(err)
+	if err := s.f.Sync(); err != nil && !errors.Is(err, errors.ErrUnsupported) && s.failed == nil {
+		s.failed = s.wrap(err)
 	}
-	return nil
+	s.dirty = s.failed != nil
+	return s.failed
 }
 
 // Has says that the file holds a seq's outcome from an earlier life.
@@ -141,11 +157,6 @@ func (s *File) wrap(err error) error {
 		return nil
 	}
 	return fmt.Errorf("write outcomes to %s: %w", s.f.Name(), err)
-}
-
-func isRegular(f *os.File) bool {
-	info, err := f.Stat()
-	return err == nil && info.Mode().IsRegular()
 }
 
 // seqSet is a set of seqs, one bit each.

@@ -15,10 +15,9 @@ import (
 type bubble struct {
 	*miniredis.Miniredis
 
-	mu    sync.Mutex
-	down  bool
-	dials int
-	open  map[*pipe]struct{}
+	mu   sync.Mutex
+	down bool
+	open map[*pipe]struct{}
 }
 
 func newBubble(t *testing.T) *bubble {
@@ -40,7 +39,6 @@ func (b *bubble) client(t *testing.T) *redis.Client {
 func (b *bubble) dial(context.Context, string, string) (net.Conn, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.dials++
 	if b.down {
 		return nil, errors.New("connection refused")
 	}
@@ -101,10 +99,4 @@ func (p *pipe) pump() {
 func (p *pipe) Close() error {
 	p.once.Do(func() { close(p.gone) })
 	return p.Conn.Close()
-}
-
-func (b *bubble) dialed() int {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.dials
 }

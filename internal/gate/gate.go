@@ -261,14 +261,15 @@ func (g *Gate) take(ctx context.Context, sha string, args []any) (took bool, err
 			g.work[t.lane] = true
 		}
 	}
-	if answered && !noScript(err) {
-		// A lane that fails beside others is looked at again with the next look: it
-		// must not hold them up.
+	// A lane that failed is asked again after the next look that finds work in it: one
+	// that is broken must not hold up the others.
+	if noScript(err) {
+		for _, t := range turns {
+			g.work[t.lane] = true // asynq calls again at once, with the script
+		}
+	} else if answered {
 		g.failing = 0
 		return took, nil
-	}
-	for _, t := range turns {
-		g.work[t.lane] = true
 	}
 	return false, fmt.Errorf("take tasks: %w", err)
 }

@@ -199,11 +199,18 @@ func (g *fixture) wantList(key string, want ...string) {
 	}
 }
 
+// wantInFlight allows for the moment in which a take has its permits out.
 func (g *fixture) wantInFlight(want int) {
 	g.t.Helper()
-	if got := g.lanes.InFlight(); got != want {
-		g.t.Errorf("%d permits are out, want %d", got, want)
+	got := g.lanes.InFlight()
+	for range 20 {
+		if got == want {
+			return
+		}
+		time.Sleep(100 * time.Millisecond)
+		got = g.lanes.InFlight()
 	}
+	g.t.Errorf("%d permits are out, want %d", got, want)
 }
 
 // calls counts the commands that a Redis is sent while d passes.

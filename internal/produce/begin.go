@@ -119,14 +119,21 @@ func (b *Batch) beginNamed(ctx context.Context) (err error) {
 		}
 	}
 	holder, err := b.awaitLease(ctx, b.o.Name)
-	if err == nil && holder != "" {
-		err = &InUseError{b.o.Name, fmt.Sprintf("producer %s feeds it now", processOf(holder))}
+	if err != nil {
+		return err
+	}
+	if holder != "" {
+		return &InUseError{b.o.Name, fmt.Sprintf("producer %s feeds it now", processOf(holder))}
+	}
+	if b.resumed != nil {
+		// Whoever had the lease has gone on with it meanwhile, or has stopped it.
+		b.resumed, err = b.create(ctx, b.o.Name)
 	}
 	return err
 }
 
 // beginDerived takes the first name of its stem that is free, or whose batch is
-// this one, not complete, and fed by nobody.
+// this one, not finished, and fed by nobody.
 func (b *Batch) beginDerived(ctx context.Context) error {
 	stem := b.o.Stem
 	if !b.o.Again {
@@ -141,18 +148,41 @@ func (b *Batch) beginDerived(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if found != nil && (found.Complete() || found.Phase == batch.GivenUp || found.Options.Differs(&b.o.Options) != "") {
+		if !b.mayGoOn(found) {
 			continue
 		}
 		holder, err := b.awaitLease(ctx, name)
 		if err != nil {
 			return err
 		}
-		if holder == "" {
+		if holder != "" {
+			continue
+		}
+		if found != nil { // as in beginNamed
+			if found, err = b.create(ctx, name); err != nil {
+				return err
+			}
+		}
+		if b.mayGoOn(found) {
 			b.o.Name, b.resumed = name, found
 			return nil
 		}
+		if err := b.p.Ledger.Release(ctx, name, b.p.ID); err != nil {
+			return err
+		}
 	}
+}
+
+// mayGoOn says that a batch found under a derived name, if any, is this one and not
+// finished. With an outcome file it is finished when all are in the file.
+func (b *Batch) mayGoOn(found *batch.Info) bool {
+	switch {
+	case found == nil:
+		return true
+	case found.Phase == batch.GivenUp, found.Options.Differs(&b.o.Options) != "":
+		return false
+	}
+	return !found.Complete() || b.o.Out != "" && found.Given < found.N
 }
 
 func random() string {

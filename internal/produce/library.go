@@ -4,6 +4,8 @@ import (
 	"context"
 	"io"
 	"iter"
+	"os"
+	"sync"
 
 	"github.com/weir-tasks/weir/internal/source"
 )
@@ -12,9 +14,14 @@ import (
 type payloads struct {
 	next func() ([]byte, error, bool)
 	stop func()
+
+	mu     sync.Mutex
+	busy   bool // next runs: neither it nor stop may be called
+	closed bool
 }
 
-// Payloads is the source of a sequence of payloads, each encoded by encode.
+// Payloads is the source of a sequence of payloads, each encoded by encode. Close
+// does not wait for a sequence that is just making one: it is ended after that.
 func Payloads[P any](seq iter.Seq[P], encode func(P) ([]byte, error)) source.Source {
 	next, stop := iter.Pull2(func(yield func([]byte, error) bool) {
 		for p := range seq {
@@ -23,11 +30,15 @@ func Payloads[P any](seq iter.Seq[P], encode func(P) ([]byte, error)) source.Sou
 			}
 		}
 	})
-	return &payloads{next, stop}
+	return &payloads{next: next, stop: stop}
 }
 
 func (s *payloads) Next() (source.Record, error) {
+	if !s.enter() {
+		return source.Record{}, os.ErrClosed
+	}
 	payload, err, ok := s.next()
+	s.leave()
 	if !ok {
 		return source.Record{}, io.EOF
 	}
@@ -37,8 +48,29 @@ func (s *payloads) Next() (source.Record, error) {
 	return source.Record{Payload: payload, Raw: payload}, nil
 }
 
+func (s *payloads) enter() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.busy = !s.closed
+	return s.busy
+}
+
+func (s *payloads) leave() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.busy = false
+	if s.closed {
+		s.stop()
+	}
+}
+
 func (s *payloads) Close() error {
-	s.stop()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.closed = true
+	if !s.busy {
+		s.stop()
+	}
 	return nil
 }
 

@@ -11,6 +11,7 @@ import (
 	"github.com/weir-tasks/weir/internal/batch"
 	"github.com/weir-tasks/weir/internal/feed"
 	"github.com/weir-tasks/weir/internal/follow"
+	"github.com/weir-tasks/weir/internal/retry"
 	"github.com/weir-tasks/weir/internal/source"
 )
 
@@ -35,18 +36,31 @@ func (e *StillRunningError) Error() string {
 	return fmt.Sprintf("batch %q: %d tasks are still being run; their workers see to them", e.Name, e.Left)
 }
 
+// LostOutcomesError says that outcomes which were written to a file, and then left
+// Redis, are not in the file any more.
+type LostOutcomesError struct {
+	Name        string
+	Given, Held int64
+}
+
+func (e *LostOutcomesError) Error() string {
+	return fmt.Sprintf("batch %q: %d of its outcomes have been written, and the outcome file holds %d: bring the file back, or choose another --batch name and --out",
+		e.Name, e.Given, e.Held)
+}
+
 // Feed enqueues the whole source and seals the batch. When ctx ends it stops
 // there; what is enqueued stays.
 func (b *Batch) Feed(ctx context.Context, src source.Source) error {
 	ctx, cancel := b.whileLeased(ctx)
 	defer cancel(nil)
-	return b.feeder(src, nil).Run(ctx)
+	return b.refused(b.feeder(src, nil).Run(ctx))
 }
 
 // Outcomes are how Run hands outcomes on.
 type Outcomes struct {
 	Sink follow.Sink
-	// Given is how many outcomes the sink, or whoever read it, got in earlier lives.
+	// Given is how many outcomes the sink, or whoever read it, got in earlier lives;
+	// negative if that is not known: then as many as the ledger says.
 	Given int64
 	// Seen, if set, is called with each.
 	Seen func(o *batch.Outcome, wait time.Duration)
@@ -57,17 +71,26 @@ type Outcomes struct {
 // When ctx ends the batch is stopped: its tasks are withdrawn, and the same
 // options and input go on with it later. When the sink fails with ErrReaderGone or
 // ctx ends with that cause, or at the first failure with FailFast, it is cancelled.
+// Other input than the batch was begun with leaves it as it was found.
 func (b *Batch) Run(ctx context.Context, src source.Source, out Outcomes) error {
+	if b.resumed == nil {
+		out.Given = 0
+	} else if out.Given < 0 {
+		out.Given = b.resumed.Given
+	} else if out.Given < b.resumed.Given {
+		return b.refused(&LostOutcomesError{b.o.Name, b.resumed.Given, out.Given})
+	}
 	ctx, cancel := b.whileLeased(ctx)
 	defer cancel(nil)
 	var feeder *feed.Feeder
+	var both sync.WaitGroup
 	var failed atomic.Bool
 	follower := follow.New(b.p.Ledger, out.Sink, follow.Options{
 		Name: b.o.Name, Ordered: b.o.Ordered, From: out.Given, Given: out.Given, Trouble: b.p.Trouble,
 		Arrived: func() { feeder.Settled() },
 		Seen: func(o *batch.Outcome, wait time.Duration) error {
 			if o.State == batch.Failed && b.o.FailFast && failed.CompareAndSwap(false, true) {
-				go b.cancelBatch()
+				both.Go(func() { _ = b.cancelBatch(ctx) }) // the feeder sees it, and does so too
 			}
 			if out.Seen != nil {
 				out.Seen(o, wait)
@@ -81,50 +104,60 @@ func (b *Batch) Run(ctx context.Context, src source.Source, out Outcomes) error 
 	defer stopFeeding(nil)
 	followCtx, stopFollowing := context.WithCancel(ctx)
 	defer stopFollowing()
-	var fed, followed error
-	var both sync.WaitGroup
+	var fed, cancelled, followed error
 	both.Go(func() {
 		if fed = feeder.Run(feedCtx); fed != nil && feedCtx.Err() != nil {
 			fed = context.Cause(feedCtx)
 		}
-		if fed == nil || errors.Is(fed, feed.ErrCancelled) || ctx.Err() != nil {
-			return // the follower sees the end by itself
-		}
-		var input *feed.InputError
-		if !errors.As(fed, &input) {
+		switch {
+		case ctx.Err() != nil:
+		case errors.Is(fed, feed.ErrCancelled):
+			// What was enqueued meanwhile, and what a canceller that died has left.
+			cancelled = b.cancelBatch(ctx)
+		case isRefusal(fed):
+			stopFollowing()
+		case fed != nil:
 			b.awaitOutcomes(ctx, feeder, follower) // nothing that was begun is lost
+			stopFollowing()
 		}
-		stopFollowing()
+		// Else the follower sees the end by itself.
 	})
 	both.Go(func() {
-		if followed = follower.Run(followCtx); followed == nil {
-			// All there will be: a feeder that still waits for input need not.
+		followed = follower.Run(followCtx)
+		switch {
+		case followed == nil && b.isCancelled(ctx):
+			// All there will be: a feeder that still waits for input need not. If the
+			// batch is done, it goes on and sees whether this is its input.
 			stopFeeding(feed.ErrCancelled)
-		} else if followCtx.Err() == nil {
+		case followed != nil && followCtx.Err() == nil:
 			cancel(followed)
 		}
 	})
 	both.Wait()
-	return b.conclude(ctx, fed, followed, failed.Load())
+	return b.conclude(ctx, fed, cancelled, followed)
 }
 
 // conclude brings the batch to the end that feeder and follower came to.
-func (b *Batch) conclude(ctx context.Context, fed, followed error, failedFast bool) error {
+func (b *Batch) conclude(ctx context.Context, fed, cancelled, followed error) error {
 	switch {
 	case errors.Is(context.Cause(ctx), ErrLeaseLost):
 		return fmt.Errorf("batch %q: %w", b.o.Name, ErrLeaseLost)
+	case isRefusal(fed):
+		return b.refused(fed)
 	case errors.Is(followed, ErrReaderGone), errors.Is(context.Cause(ctx), ErrReaderGone):
-		return errors.Join(ErrReaderGone, b.cancelBatch())
+		ctx, cancel := context.WithTimeout(context.Background(), graceToEnd)
+		defer cancel()
+		return errors.Join(ErrReaderGone, b.cancelBatch(ctx))
 	case followed == nil && (fed == nil || errors.Is(fed, feed.ErrCancelled)):
-		if failedFast {
-			return b.cancelBatch() // the late part of a chunk being enqueued meanwhile
-		}
-		return nil
+		return cancelled
 	}
 	// The source's fault, the sink's, or an interruption.
 	first := fed
 	if ctx.Err() != nil {
 		first = context.Cause(ctx)
+	}
+	if errors.Is(first, batch.ErrNotFound) {
+		return first // there is nothing left to stop
 	}
 	left, err := b.stopBatch()
 	if left > 0 {
@@ -133,9 +166,25 @@ func (b *Batch) conclude(ctx context.Context, fed, followed error, failedFast bo
 	return errors.Join(first, err)
 }
 
+func isRefusal(err error) bool {
+	var input *feed.InputError
+	var lost *LostOutcomesError
+	return errors.As(err, &input) || errors.As(err, &lost)
+}
+
+// refused leaves the batch as it was found, if err is a refusal: Begin may have
+// resumed it.
+func (b *Batch) refused(err error) error {
+	if isRefusal(err) && b.resumed != nil && b.resumed.Stopped {
+		_, stopped := b.stopBatch()
+		err = errors.Join(err, stopped)
+	}
+	return err
+}
+
 // awaitOutcomes waits until what was enqueued has its outcomes, handed on.
 func (b *Batch) awaitOutcomes(ctx context.Context, feeder *feed.Feeder, follower *follow.Follower) {
-	for {
+	for feeder.Read() > 0 {
 		info, err := b.p.Ledger.Info(ctx, b.o.Name)
 		if err == nil && info.Outcomes() >= feeder.Read() && follower.Given() >= info.Outcomes() {
 			return
@@ -177,14 +226,36 @@ func (b *Batch) whileLeased(ctx context.Context) (context.Context, context.Cance
 	return ctx, cancel
 }
 
-func (b *Batch) cancelBatch() error {
-	ctx, cancel := context.WithTimeout(context.Background(), graceToEnd)
-	defer cancel()
-	return feed.Cancel(ctx, b.p.RDB, b.p.Ledger, b.o.Name)
+func (b *Batch) isCancelled(ctx context.Context) (yes bool) {
+	_ = b.insist(ctx, func() error {
+		info, err := b.p.Ledger.Info(ctx, b.o.Name)
+		yes = err == nil && info.Phase == batch.GivenUp
+		return err
+	})
+	return yes
+}
+
+func (b *Batch) cancelBatch(ctx context.Context) error {
+	return b.insist(ctx, func() error { return feed.Cancel(ctx, b.p.RDB, b.p.Ledger, b.o.Name) })
 }
 
 func (b *Batch) stopBatch() (left int, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), graceToEnd)
 	defer cancel()
-	return feed.Stop(ctx, b.p.RDB, b.p.Ledger, b.o.Name)
+	err = b.insist(ctx, func() (err error) {
+		left, err = feed.Stop(ctx, b.p.RDB, b.p.Ledger, b.o.Name)
+		return err
+	})
+	return left, err
+}
+
+// insist repeats a call until Redis answers.
+func (b *Batch) insist(ctx context.Context, call func() error) error {
+	return retry.Until(ctx, func() error {
+		err := call()
+		if errors.Is(err, batch.ErrNotFound) {
+			return retry.Permanent(err)
+		}
+		return err
+	}, b.p.Trouble)
 }

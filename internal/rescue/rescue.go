@@ -7,8 +7,8 @@
 //
 // What always holds: a task goes back only if its lease is still the one that was
 // watched, so two rescuers do not give it back twice, and it costs no attempt.
-// After an error of Redis the watch begins anew, since the workers could not
-// extend anything either.
+// After an error of Redis, and after a pause of Redis or of this process, the watch
+// begins anew: the workers may not have been able to extend anything either.
 //
 // It replaces asynq's recoverer for lanes: that one waits 60 to 150 s and burns
 // attempts, and looks at the placeholder queue only.
@@ -17,6 +17,8 @@ package rescue
 import (
 	"context"
 	"log/slog"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -28,6 +30,9 @@ const (
 	Patience = 11 * time.Second
 
 	interval = time.Second
+
+	// blink is the longest pause between two looks that is no break in the watch.
+	blink = Patience / 2
 )
 
 // Rescuer watches the lanes of a worker.
@@ -37,6 +42,7 @@ type Rescuer struct {
 	log   *slog.Logger
 
 	seen map[string]map[string]sighting // lane -> task ID -> what was seen
+	last time.Time                      // the last look
 }
 
 type sighting struct {
@@ -70,7 +76,13 @@ func (r *Rescuer) Run(ctx context.Context) {
 
 // round looks at every lane once.
 func (r *Rescuer) round(ctx context.Context, now time.Time) error {
-	for _, lane := range r.lanes() {
+	if now.Sub(r.last) > blink {
+		clear(r.seen)
+	}
+	r.last = now
+	lanes := r.lanes()
+	maps.DeleteFunc(r.seen, func(lane string, _ map[string]sighting) bool { return !slices.Contains(lanes, lane) })
+	for _, lane := range lanes {
 		leases, err := queue.Leases(ctx, r.rdb, lane)
 		if err != nil {
 			return err

@@ -4,6 +4,7 @@ package work
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -19,6 +20,9 @@ import (
 	"github.com/weir-tasks/weir/internal/rescue"
 	"github.com/weir-tasks/weir/tasks"
 )
+
+// graceToStop is how much longer than ShutdownTimeout Stop may take.
+const graceToStop = 8 * time.Second
 
 // Options configure a Worker.
 type Options struct {
@@ -91,6 +95,7 @@ func New(rdb, fast redis.UniversalClient, ledger *batch.Ledger, o Options) (*Wor
 		RetryDelayFunc:  w.runner.RetryDelay,
 		IsFailure:       w.runner.IsFailure,
 		ShutdownTimeout: max(o.ShutdownTimeout, time.Millisecond), // 0 would be asynq's default
+		ErrorHandler:    asynq.ErrorHandlerFunc(w.notRun),
 		// The gate waits, asynq need not.
 		TaskCheckInterval:        2 * time.Millisecond,
 		DelayedTaskCheckInterval: 500 * time.Millisecond,
@@ -100,35 +105,65 @@ func New(rdb, fast redis.UniversalClient, ledger *batch.Ledger, o Options) (*Wor
 	return w, nil
 }
 
-// Start makes the worker take tasks; it returns once it does.
+// notRun frees the permit of a task that asynq did not hand to its handler, since
+// its client's deadline for it had passed. The handler of any other has claimed it.
+func (w *Worker) notRun(ctx context.Context, _ *asynq.Task, _ error) {
+	id, _ := asynq.GetTaskID(ctx)
+	lane, _ := asynq.GetQueueName(ctx)
+	w.gate.Claim(lane, id).Release()
+}
+
+// Start makes the worker take tasks; it returns once it does. A worker starts once.
 func (w *Worker) Start() error {
+	if w.cancel != nil {
+		return errors.New("this worker has been started before")
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	w.cancel = cancel
 	w.others.Go(func() { w.runner.Listen(ctx) })
 	w.others.Go(func() { w.rescuer.Run(ctx) })
 	w.gate.Start()
 	if err := w.server.Start(w.runner); err != nil {
-		w.stopOthers()
-		return fmt.Errorf("start asynq: %w", err)
+		return errors.Join(fmt.Errorf("start asynq: %w", err), w.Stop())
 	}
 	return nil
 }
 
 // Stop takes nothing new, lets running tasks finish within ShutdownTimeout, gives
-// the rest back, and returns when all is done. It may be called more than once.
-//
-// The order: first the gate, so that no task is taken and then given back; then
-// asynq, whose running tasks still need the ledger; last what only watches.
+// the rest back, and returns when all is done. Where Redis does not answer it
+// returns graceToStop later at the latest, with an error. It may be called more
+// than once, and before Start.
 func (w *Worker) Stop() error {
+	if w.cancel == nil {
+		return nil
+	}
 	var err error
-	w.stop.Do(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
-		defer cancel()
-		err = w.gate.Stop(ctx)
-		w.server.Shutdown()
-		w.stopOthers()
-	})
+	w.stop.Do(func() { err = w.halt() })
 	return err
+}
+
+// halt is Stop, once. The order: first the gate, so that no task is taken and then
+// given back; then asynq, whose running tasks still need the ledger; then attempts
+// that asynq has given up; last what only watches.
+func (w *Worker) halt() error {
+	ctx, cancel := context.WithTimeout(context.Background(), max(w.opts.ShutdownTimeout, 0)+graceToStop)
+	defer cancel()
+	gateCtx, cancelGate := context.WithTimeout(ctx, graceToStop/2)
+	defer cancelGate()
+	err := w.gate.Stop(gateCtx)
+	gone := make(chan struct{})
+	go func() {
+		defer close(gone)
+		w.server.Shutdown()
+		w.runner.Stop(ctx)
+		w.stopOthers()
+	}()
+	select {
+	case <-gone:
+		return err
+	case <-ctx.Done():
+		return errors.Join(err, errors.New("asynq has not stopped in time, since Redis does not answer; other workers run its tasks again"))
+	}
 }
 
 func (w *Worker) stopOthers() {

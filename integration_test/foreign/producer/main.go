@@ -12,7 +12,7 @@ import (
 
 func main() {
 	if err := run(context.Background(), os.Args[1:]); err != nil {
-		fmt.Fprintln(os.Stderr, err)
+		fmt.Fprintln(os.Stderr, "producer:", err)
 		os.Exit(1)
 	}
 }
@@ -23,7 +23,7 @@ func run(ctx context.Context, words []string) error {
 		return err
 	}
 	defer client.Close()
-	texts := func(yield func(types.Text) bool) {
+	texts := func(yield func(types.Text) bool) { // as many as you like: they are made as they are needed
 		for i := 0; i < len(words) && yield(types.Text{Text: words[i]}); i++ {
 		}
 	}

@@ -3,19 +3,25 @@ package types
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/weir-tasks/weir/tasks"
 )
 
-// Text is the payload and the result.
+// Text is both payload and result.
 type Text struct {
-	Text string `json:"text" validate:"required" weir:"line"`
+	Text string `json:"text" validate:"required,max=100" weir:"line" doc:"what to shout"`
 }
 
 // Shout makes a text loud.
-var Shout = tasks.Define("shout", tasks.Policy{Timeout: 5 * time.Second, Retries: 2},
-	func(_ context.Context, in Text) (Text, error) {
-		return Text{strings.ToUpper(in.Text) + "!"}, nil
-	})
+var Shout = tasks.Define("shout", tasks.Policy{Timeout: 5 * time.Second, Retries: 2}, shout)
+
+func shout(_ context.Context, in Text) (Text, error) {
+	if !strings.ContainsFunc(in.Text, unicode.IsLetter) {
+		return Text{}, tasks.Permanent(errors.New("nothing to shout"))
+	}
+	return Text{strings.ToUpper(in.Text) + "!"}, nil
+}

@@ -16,14 +16,17 @@ import (
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
-	client, err := weir.Open(ctx, weir.Options{URL: os.Getenv("REDIS_URL"), Log: slog.Default()})
-	if err == nil {
-		defer client.Close()
-		slog.Info("worker started")
-		err = client.RunWorker(ctx, weir.WorkerOptions{Concurrency: 20, ShutdownTimeout: 5 * time.Second})
-	}
-	if err != nil {
+	if err := run(ctx); err != nil {
 		slog.Error("worker", "err", err)
 		os.Exit(1)
 	}
+}
+
+func run(ctx context.Context) error {
+	client, err := weir.Open(ctx, weir.Options{URL: os.Getenv("REDIS_URL"), Log: slog.Default()})
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	return client.RunWorker(ctx, weir.WorkerOptions{Concurrency: 20, ShutdownTimeout: 5 * time.Second})
 }
