@@ -15,7 +15,7 @@ import (
 func TestForeignTaskTypeRuns(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	build := exec.Command("go", "build", "-o", dir+string(filepath.Separator), "./worker", "./producer")
+	build := exec.Command("go", "build", "-ldflags=-s -w", "-o", dir+string(filepath.Separator), "./worker", "./producer")
 	build.Dir = "foreign"
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("build the foreign module (after a change of weir's go.mod: go mod tidy in integration_test/foreign): %v\n%s", err, out)

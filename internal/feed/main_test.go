@@ -3,6 +3,8 @@ package feed
 import (
 	"context"
 	"errors"
+	"flag"
+	"fmt"
 	"io"
 	"log/slog"
 	"slices"
@@ -22,8 +24,99 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	flag.Set("rapid.checks", "30") // more with -rapid.checks
 	conn.LogTo(slog.New(slog.DiscardHandler))
 	goleak.VerifyTestMain(m)
+}
+
+const lane = "square" // a lane no worker serves in these tests
+
+// lines is a source of payloads; one that begins with ! is invalid.
+type lines struct {
+	records []string
+	end     error
+	taken   int
+}
+
+func (l *lines) Next() (source.Record, error) {
+	if l.taken == len(l.records) {
+		return source.Record{}, l.end
+	}
+	r := l.records[l.taken]
+	l.taken++
+	if strings.HasPrefix(r, "!") {
+		return source.Record{Err: fmt.Errorf("in.txt:%d: not a number", l.taken), Raw: []byte(r)}, nil
+	}
+	return source.Record{Payload: []byte(r), Raw: []byte(r)}, nil
+}
+
+func (l *lines) Close() error { return nil }
+
+func numbered(n int) *lines {
+	l := &lines{end: io.EOF}
+	for i := range n {
+		l.records = append(l.records, fmt.Sprintf(`{"n":%d}`, i))
+	}
+	return l
+}
+
+// bench is a batch to feed.
+type bench struct {
+	t      *testing.T
+	rdb    redis.UniversalClient
+	ledger *batch.Ledger
+	name   string
+}
+
+func newBench(t *testing.T, rdb redis.UniversalClient) *bench {
+	b := &bench{t, rdb, batch.NewLedger(rdb), "b"}
+	if made, err := b.ledger.Create(t.Context(), b.name, batch.Options{Type: "square", Lane: lane, TimeoutMS: 60_000, KeepMS: 60_000}); err != nil || !made {
+		t.Fatal(made, err)
+	}
+	return b
+}
+
+func (b *bench) feeder(src source.Source, window int64) *Feeder {
+	return New(b.rdb, b.ledger, src, Options{
+		Name: b.name, TaskType: "square", Lane: lane, Timeout: time.Second,
+		Window: func(context.Context) int64 { return window },
+	})
+}
+
+func (b *bench) info() *batch.Info {
+	b.t.Helper()
+	i, err := b.ledger.Info(b.t.Context(), b.name)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return i
+}
+
+// pending are the IDs that wait, the next one first.
+func (b *bench) pending() []string {
+	b.t.Helper()
+	ids, err := b.rdb.LRange(b.t.Context(), queue.Pending(lane), 0, -1).Result()
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	slices.Reverse(ids)
+	return ids
+}
+
+func (b *bench) finish(seqs ...int64) {
+	b.t.Helper()
+	for _, seq := range seqs {
+		if _, err := b.ledger.Record(b.t.Context(), b.name, &batch.Outcome{Seq: seq, State: batch.OK, Attempts: 1}, 0, nil); err != nil {
+			b.t.Fatal(err)
+		}
+	}
+}
+
+func ids(from, to int) (all []string) {
+	for seq := int64(from); seq < int64(to); seq++ {
+		all = append(all, batch.TaskID("b", seq))
+	}
+	return all
 }
 
 // both runs f with an open batch "b" on an embedded and on a real Redis.
@@ -35,6 +128,13 @@ func both(t *testing.T, f func(t *testing.T, b *bench)) {
 func mini(t *testing.T) *bench {
 	t.Parallel()
 	return newBench(t, conntest.Mini(t))
+}
+
+// real is for many tasks: an embedded Redis runs some hundred scripts a second
+// under the race detector.
+func real(t *testing.T) *bench {
+	t.Parallel()
+	return newBench(t, conntest.Server(t).Client())
 }
 
 // start runs a feeder until the test ends; its error comes through the channel.
@@ -214,9 +314,10 @@ func (b *bench) dieBefore(nth int64) (context.Context, redis.UniversalClient) {
 
 var errDied = errors.New("the process died")
 
-// records are the first n of numbered.
-func records(n int) []source.Record {
-	src := numbered(n)
+// records are n of numbered, from one on.
+func records(from, n int) []source.Record {
+	src := numbered(from + n)
+	src.taken = from
 	var all []source.Record
 	for range n {
 		r, _ := src.Next()

@@ -234,8 +234,9 @@ func (f *Follower) commit(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	if err := f.ledger.Trim(ctx, f.opts.Name, keep, f.given.Load()); err != nil && f.opts.Trouble != nil {
-		f.opts.Trouble(err, commitEvery) // it is trimmed with the next commit, or read again
+	err := f.ledger.Trim(ctx, f.opts.Name, keep, f.given.Load())
+	if f.opts.Trouble != nil {
+		f.opts.Trouble(err, commitEvery) // if not now, it is trimmed with the next commit, or read again
 	}
 	return nil
 }

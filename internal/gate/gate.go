@@ -34,6 +34,9 @@ const (
 	// pipelined is the most tasks taken in one pipeline.
 	pipelined = 64
 
+	// unknownDelay is how long a task of a type that is unknown here is put off.
+	unknownDelay = 5 * time.Second
+
 	// lateGiveBack bounds the giving back of what a dequeue took during Stop.
 	lateGiveBack = 5 * time.Second
 )
@@ -42,7 +45,12 @@ const (
 type Options struct {
 	// Only restricts the gate to these lanes; empty means every lane.
 	Only []string
-	Log  *slog.Logger
+	// Knows, if set, says whether this worker has a task type. Tasks of others stay in
+	// their lane: they are put off by unknownDelay, which costs nothing of their retry
+	// budget, and Unknown is told. A worker that has the type may take them then.
+	Knows   func(taskType string) bool
+	Unknown func(taskType, lane string)
+	Log     *slog.Logger
 }
 
 // Gate is a redis.UniversalClient; see the package comment.
@@ -63,6 +71,7 @@ type Gate struct {
 	work    map[string]bool // lanes that may have work
 	turn    int             // whose turn it is, in known
 	taken   []task          // taken from Redis, not yet handed to asynq
+	strange []task          // taken, of types unknown here; only during collectAll
 	claims  map[string]*Permit
 	failing int // dequeues failed in a row
 }
@@ -249,8 +258,16 @@ func (g *Gate) take(ctx context.Context, sha string, args []any) (took bool, err
 		}
 	}
 	_, _ = pipe.Exec(ctx) // each command has its own error
+	took, strange, err := g.collectAll(turns, lease)
+	g.postpone(ctx, strange)
+	return took, err
+}
+
+// collectAll keeps the tasks that came; strange are those of types unknown here.
+func (g *Gate) collectAll(turns []turnOf, lease int64) (took bool, strange []task, err error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	defer func() { strange, g.strange = g.strange, nil }()
 	answered := false
 	for _, t := range turns {
 		got, laneErr := g.collect(t, strconv.FormatInt(lease, 10))
@@ -269,9 +286,9 @@ func (g *Gate) take(ctx context.Context, sha string, args []any) (took bool, err
 		}
 	} else if answered {
 		g.failing = 0
-		return took, nil
+		return took, nil, nil
 	}
-	return false, fmt.Errorf("take tasks: %w", err)
+	return false, nil, fmt.Errorf("take tasks: %w", err)
 }
 
 func noScript(err error) bool { return redis.HasErrorPrefix(err, "NOSCRIPT") }
@@ -335,7 +352,14 @@ func (g *Gate) collect(t turnOf, lease string) (got int, err error) {
 				g.lanes.Return(t.lane, 1)
 				continue
 			}
-			g.taken = append(g.taken, task{lane: t.lane, id: id, msg: msg, lease: lease})
+			taken := task{lane: t.lane, id: id, msg: msg, lease: lease}
+			if typ := taskType(msg); g.opts.Knows != nil && !g.opts.Knows(typ) {
+				g.opts.Unknown(typ, t.lane)
+				g.strange = append(g.strange, taken)
+				g.lanes.Return(t.lane, 1)
+				continue
+			}
+			g.taken = append(g.taken, taken)
 		}
 	}
 	g.lanes.Return(t.lane, t.permits-got)

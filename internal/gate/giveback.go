@@ -5,6 +5,7 @@ import (
 	"errors"
 	"maps"
 	"slices"
+	"time"
 
 	"github.com/weir-tasks/weir/internal/queue"
 )
@@ -30,4 +31,13 @@ func (g *Gate) giveBack(ctx context.Context) error {
 		_ = queue.Wake(ctx, g.rdb, slices.Collect(maps.Keys(lanes))...)
 	}
 	return errors.Join(errs...)
+}
+
+// postpone puts off tasks of types that are unknown here.
+func (g *Gate) postpone(ctx context.Context, strange []task) {
+	for _, t := range strange {
+		if err := queue.Postpone(ctx, g.rdb, t.lane, t.id, time.Now().Add(unknownDelay)); err != nil {
+			g.opts.Log.Warn("a task of an unknown type stays active until it is rescued", "err", err)
+		}
+	}
 }

@@ -50,7 +50,16 @@ func (g *Gate) releaseUnclaimed(now time.Time) {
 }
 
 // taskID finds the task's ID in asynq's encoded message (field 3 of its TaskMessage).
-func taskID(msg string) (string, bool) {
+func taskID(msg string) (string, bool) { return field(msg, 3) }
+
+// taskType finds the task's type (field 1); empty if there is none.
+func taskType(msg string) string {
+	typ, _ := field(msg, 1)
+	return typ
+}
+
+// field finds a field of text in an encoded protobuf message.
+func field(msg string, want protowire.Number) (string, bool) {
 	b := []byte(msg)
 	for len(b) > 0 {
 		num, typ, n := protowire.ConsumeTag(b)
@@ -58,9 +67,9 @@ func taskID(msg string) (string, bool) {
 			return "", false
 		}
 		b = b[n:]
-		if num == 3 && typ == protowire.BytesType {
-			id, n := protowire.ConsumeBytes(b)
-			return string(id), n >= 0
+		if num == want && typ == protowire.BytesType {
+			text, n := protowire.ConsumeBytes(b)
+			return string(text), n >= 0
 		}
 		if n = protowire.ConsumeFieldValue(num, typ, b); n < 0 {
 			return "", false

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 )
@@ -40,4 +41,14 @@ func GiveBack(ctx context.Context, rdb redis.UniversalClient, lane, id, lease st
 		return false, fmt.Errorf("give back task %s of lane %q: %w", id, lane, err)
 	}
 	return n == 1, nil
+}
+
+// Postpone puts an active task among those that run later. Unlike asynq's retry it
+// costs nothing of the task's retry budget, not even where that is 0.
+func Postpone(ctx context.Context, rdb redis.UniversalClient, lane, id string, until time.Time) error {
+	keys := []string{Active(lane), Lease(lane), Retry(lane), TaskPrefix(lane) + id}
+	if err := postponeScript.Run(ctx, rdb, keys, id, until.Unix()).Err(); err != nil {
+		return fmt.Errorf("postpone task %s of lane %q: %w", id, lane, err)
+	}
+	return nil
 }

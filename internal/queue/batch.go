@@ -15,6 +15,10 @@ var (
 	withdrawSrc    string
 	withdrawScript = redis.NewScript(withdrawSrc)
 
+	//go:embed lua/postpone.lua
+	postponeSrc    string
+	postponeScript = redis.NewScript(postponeSrc)
+
 	//go:embed lua/giveback.lua
 	givebackSrc    string
 	givebackScript = redis.NewScript(givebackSrc)

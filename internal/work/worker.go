@@ -84,7 +84,11 @@ func New(rdb, fast redis.UniversalClient, ledger *batch.Ledger, o Options) (*Wor
 			w.lanes.Limit(p.Lane, p.Concurrency)
 		}
 	}
-	w.gate = gate.New(rdb, fast, w.lanes, gate.Options{Only: o.Lanes, Log: o.Log})
+	w.gate = gate.New(rdb, fast, w.lanes, gate.Options{
+		Only: o.Lanes, Log: o.Log,
+		Knows:   func(taskType string) bool { _, ok := tasks.Lookup(taskType); return ok },
+		Unknown: func(taskType, lane string) { w.runner.WarnUnknown(taskType, lane) },
+	})
 	w.runner = attempt.New(attempt.Options{
 		Worker: Name(), Ledger: ledger, Gate: w.gate, Log: o.Log, Observe: o.Observe, Trouble: o.Trouble,
 	})

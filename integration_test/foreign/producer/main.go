@@ -23,8 +23,11 @@ func run(ctx context.Context, words []string) error {
 		return err
 	}
 	defer client.Close()
-	texts := func(yield func(types.Text) bool) { // as many as you like: they are made as they are needed
-		for i := 0; i < len(words) && yield(types.Text{Text: words[i]}); i++ {
+	texts := func(yield func(types.Text) bool) {
+		for _, word := range words {
+			if !yield(types.Text{Text: word}) {
+				return
+			}
 		}
 	}
 	for o, err := range weir.Run(ctx, client, types.Shout, texts, weir.BatchOptions{Ordered: true}) {
