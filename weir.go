@@ -91,6 +91,7 @@ func (c *Client) connect(ctx context.Context) (err error) {
 	if err := conn.Ready(ctx, c.rdb, c.opts.URL, c.trouble.Tell); err != nil {
 		return err
 	}
+	c.trouble.Tell(nil, 0)
 	problems, err := conn.Check(ctx, c.rdb)
 	if err != nil {
 		return conn.Explain(err, c.opts.URL)
@@ -196,10 +197,10 @@ func (c *Client) Begin(ctx context.Context, t *tasks.Type, o BatchOptions) (*Bat
 			Type: t.Name(), Lane: or(o.Lane, p.Lane),
 			TimeoutMS: or(o.Timeout, p.Timeout).Milliseconds(), Retries: p.Retries,
 			BackoffMS: or(o.Backoff, p.Backoff).Milliseconds(), MaxBackoffMS: max(p.MaxBackoff, o.Backoff).Milliseconds(),
-			WithPayload: o.WithPayload, Input: o.Input, Out: o.Out, KeepMS: or(o.Keep, 7*24*time.Hour).Milliseconds(),
+			Ordered: o.Ordered, WithPayload: o.WithPayload, Input: o.Input, Out: o.Out, KeepMS: or(o.Keep, 7*24*time.Hour).Milliseconds(),
 		},
 		Name: o.Name, Stem: or(o.Stem, t.Name()), Again: o.Again,
-		Window: o.Window, MaxFailures: o.MaxFailures, Ordered: o.Ordered, FailFast: o.FailFast,
+		Window: o.Window, MaxFailures: o.MaxFailures, FailFast: o.FailFast,
 	}
 	if o.Retries != 0 {
 		po.Retries = max(0, o.Retries)

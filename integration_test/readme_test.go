@@ -229,21 +229,16 @@ func TestReadmesMapOfTheCodeIsTrue(t *testing.T) {
 	t.Parallel()
 	_, section, _ := strings.Cut(readme(t), "\n## The code\n")
 	section, _, _ = strings.Cut(section, "\n## ")
-	for _, word := range code(section) {
-		if !strings.Contains(word, "/") || strings.ContainsAny(word, "<:") {
-			continue
-		}
-		if _, err := os.Stat(filepath.Join("..", word)); err != nil {
-			t.Errorf("the map of the code names %s: %v", word, err)
-		}
-	}
 	mapped := map[string]bool{}
 	for _, cells := range rows(t, section, "path") {
 		for _, path := range code(cells[0]) {
 			mapped[path] = true
-			if _, err := os.Stat(filepath.Join("..", path)); err != nil {
-				t.Errorf("the map of the code names %s: %v", path, err)
-			}
+		}
+	}
+	for _, word := range code(section) {
+		isPath := mapped[word] || strings.Contains(word, "/") && !strings.ContainsAny(word, "<:")
+		if _, err := os.Stat(filepath.Join("..", word)); isPath && err != nil {
+			t.Errorf("the map of the code names %s: %v", word, err)
 		}
 	}
 	err := filepath.WalkDir("..", func(path string, entry fs.DirEntry, err error) error {
@@ -314,7 +309,7 @@ func TestReadmesCommandsExist(t *testing.T) {
 }
 
 // TestReadmesGoIsRight: a block below the name of a file is that file; any other is
-// a program of its own and compiles.
+// a program of its own and prints what its comments say.
 func TestReadmesGoIsRight(t *testing.T) {
 	t.Parallel()
 	quoted := 0
@@ -327,7 +322,12 @@ func TestReadmesGoIsRight(t *testing.T) {
 			}
 			continue
 		}
-		compiles(t, fmt.Sprintf("README.md's Go block %d", i+1), block.text)
+		printed := runProgram(t, block.text)
+		for _, line := range regexp.MustCompile(`(?m)^\t*fmt\.Println.*// (.*)$`).FindAllStringSubmatch(block.text, -1) {
+			if !strings.Contains(printed, line[1]+"\n") {
+				t.Errorf("README.md's Go block %d does not print %q but:\n%s", i+1, line[1], printed)
+			}
+		}
 	}
 	files, _ := filepath.Glob("foreign/*/*.go")
 	if quoted != len(files) {
@@ -335,26 +335,27 @@ func TestReadmesGoIsRight(t *testing.T) {
 	}
 }
 
-// compiles compiles a program in a copy of the foreign module, but does not link it.
-func compiles(t *testing.T, what, program string) {
+// runProgram runs a program in a copy of the foreign module.
+func runProgram(t *testing.T, program string) string {
 	t.Helper()
 	dir := t.TempDir()
 	root, err := filepath.Abs("..")
 	if err != nil {
 		t.Fatal(err)
 	}
-	mod := strings.Replace(content(t, "foreign/go.mod"), "=> ../..", "=> "+root, 1)
 	for name, text := range map[string]string{
-		"go.mod": mod, "go.sum": content(t, "foreign/go.sum"),
-		"main.go": strings.Replace(program, "package main", "package notmain", 1),
+		"go.mod":  strings.Replace(content(t, "foreign/go.mod"), "=> ../..", "=> "+root, 1),
+		"go.sum":  content(t, "foreign/go.sum"),
+		"main.go": program,
 	} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
-	build := exec.Command("go", "build", ".")
+	build := exec.Command("go", "build", "-ldflags=-s -w", "-o", "program", ".")
 	build.Dir = dir
 	if out, err := build.CombinedOutput(); err != nil {
-		t.Errorf("%s does not compile: %v\n%s", what, err, out)
+		t.Fatalf("a program of README.md does not compile: %v\n%s", err, out)
 	}
+	return start(t, exec.Command(filepath.Join(dir, "program"))).wait().exits(t, 0).stdout
 }

@@ -15,8 +15,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/redis/go-redis/v9"
-
 	"github.com/weir-tasks/weir/internal/batch"
 	"github.com/weir-tasks/weir/internal/conn/conntest"
 )
@@ -143,42 +141,42 @@ func TestARedisThatHasLostTheBatchIsAnError(t *testing.T) {
 	allOK(t, producer(t, server.URL(), "run", "square", "--repeat", "10").exits(t, 0).outcomes(t), 10)
 }
 
-// What Redis refuses for a while is told of with the remedy, and waited out.
-func TestABatchWaitsOutARedisThatRefusesWrites(t *testing.T) {
+// What is the matter with Redis for a while is told of with the remedy, and waited
+// out.
+func TestABatchWaitsOutARedisInTrouble(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
 		name       string
-		begin, end func(t *testing.T, rdb redis.UniversalClient)
+		begin, end func(t *testing.T, server *conntest.RealServer)
 		says       string
 	}{
 		{"out of memory",
-			func(t *testing.T, rdb redis.UniversalClient) { configSet(t, rdb, "maxmemory", "1mb") },
-			func(t *testing.T, rdb redis.UniversalClient) { configSet(t, rdb, "maxmemory", "0") },
+			func(t *testing.T, s *conntest.RealServer) { do(t, s, "CONFIG", "SET", "maxmemory", "1mb") },
+			func(t *testing.T, s *conntest.RealServer) { do(t, s, "CONFIG", "SET", "maxmemory", "0") },
 			"it is out of memory (maxmemory); give it more: redis-cli CONFIG SET maxmemory"},
 		{"demoted to a replica",
-			func(t *testing.T, rdb redis.UniversalClient) {
-				must(t, rdb.Do(t.Context(), "REPLICAOF", "127.0.0.1", strconv.Itoa(conntest.FreePort(t))).Err())
-			},
-			func(t *testing.T, rdb redis.UniversalClient) {
-				must(t, rdb.Do(t.Context(), "REPLICAOF", "NO", "ONE").Err())
-			},
+			func(t *testing.T, s *conntest.RealServer) { do(t, s, "REPLICAOF", "127.0.0.1", conntest.FreePort(t)) },
+			func(t *testing.T, s *conntest.RealServer) { do(t, s, "REPLICAOF", "NO", "ONE") },
 			"it is a read-only replica; give the master's address, or redis-sentinel://"},
+		{"frozen",
+			func(_ *testing.T, s *conntest.RealServer) { s.Freeze() },
+			func(_ *testing.T, s *conntest.RealServer) { s.Thaw() },
+			"no answer in time; is it overloaded, frozen or unreachable?"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			const n = 500
 			server := conntest.Server(t)
-			rdb := server.Client()
 			worker := startWorker(t, server.URL(), "--concurrency", "10")
 			p := startProducer(t, server.URL(), "run", "sleep", "--batch", "patient", "--window", "100",
 				"--repeat", strconv.Itoa(n), "--payload", sleepOf(20*time.Millisecond))
 			p.prints(50)
-			c.begin(t, rdb)
+			c.begin(t, server)
 			p.logs("redis at " + server.Addr() + ": " + c.says)
 			if !p.running() || !worker.running() {
 				t.Error("producer or worker have not waited")
 			}
-			c.end(t, rdb)
+			c.end(t, server)
 			r := p.wait().exits(t, 0)
 			r.says(t, "Redis answers again")
 			allOK(t, r.outcomes(t), n)
@@ -187,9 +185,10 @@ func TestABatchWaitsOutARedisThatRefusesWrites(t *testing.T) {
 	}
 }
 
-func configSet(t *testing.T, rdb redis.UniversalClient, name, value string) {
+// do is a command of redis-cli.
+func do(t *testing.T, s *conntest.RealServer, args ...any) {
 	t.Helper()
-	must(t, rdb.ConfigSet(t.Context(), name, value).Err())
+	must(t, s.Client().Do(t.Context(), args...).Err())
 }
 
 func must(t *testing.T, err error) {
@@ -216,8 +215,7 @@ func TestABatchRunsOverEveryKindOfRedis(t *testing.T) {
 		{"password", func(t *testing.T) string { return conntest.Server(t, "--requirepass", "p/a@s#s").URL() }},
 		{"ACL user", func(t *testing.T) string {
 			server := conntest.Server(t)
-			must(t, server.Client().Do(t.Context(), "ACL", "SETUSER", "weir", "on", ">secret",
-				"~weir:*", "~asynq:*", "&*", "+@all", "-@dangerous", "+info").Err())
+			do(t, server, "ACL", "SETUSER", "weir", "on", ">secret", "~weir:*", "~asynq:*", "&*", "+@all", "-@dangerous", "+info")
 			return "redis://weir:secret@" + server.Addr()
 		}},
 		{"sentinel", func(t *testing.T) string { return conntest.Sentinel(t, conntest.Server(t)).URL() }},
@@ -242,13 +240,15 @@ func TestABatchRunsOverEveryKindOfRedis(t *testing.T) {
 func TestAKilledProducersFileIsCompletedByTheSameCommand(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
-		name string
-		args []string
-		torn string // what the crash has left of a last line
+		name  string
+		args  []string
+		stdin bool
+		torn  string // what the crash has left of a last line
 	}{
-		{"unordered", nil, `{"seq":599,"sta`},
-		{"ordered", []string{"--ordered"}, ""},
-		{"ordered, of a window", []string{"--ordered", "--window", "30"}, `{`},
+		{"unordered", nil, false, `{"seq":599,"sta`},
+		{"ordered", []string{"--ordered"}, false, ""},
+		{"ordered, of a window", []string{"--ordered", "--window", "30"}, false, `{`},
+		{"of stdin", []string{"--batch", "piped", "--format", "ndjson"}, true, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -262,21 +262,26 @@ func TestAKilledProducersFileIsCompletedByTheSameCommand(t *testing.T) {
 				fmt.Fprintf(&records, "{\"task_number\":%d,\"seconds\":0.0%d}\n", i, i%4)
 			}
 			must(t, os.WriteFile(in, []byte(records.String()), 0o600))
-			args := append([]string{"run", "sleep", in, "--out", out}, c.args...)
+			run := func() *proc {
+				args := append([]string{"run", "sleep", "--out", out}, c.args...)
+				if c.stdin {
+					return startReading(t, records.String(), url, args...)
+				}
+				return startProducer(t, url, append(args, in)...)
+			}
 
 			for _, lines := range []int{20, 150, 300} {
-				p := startProducer(t, url, args...)
+				p := run()
 				eventually(t, long, func() bool { return linesOf(out) >= lines || !p.running() }, "outcomes in the file")
 				p.kill()
 			}
 			if c.torn != "" {
 				appendTo(t, out, c.torn)
 			}
-			r := producer(t, url, args...).exits(t, 0)
-			r.says(t, "going on with it")
+			run().wait().exits(t, 0).says(t, "going on with it")
 			all := readOutcomes(t, out)
 			allOK(t, all, n)
-			if len(c.args) > 0 {
+			if slices.Contains(c.args, "--ordered") {
 				inOrder(t, all)
 			}
 			for _, o := range all {
@@ -287,6 +292,24 @@ func TestAKilledProducersFileIsCompletedByTheSameCommand(t *testing.T) {
 			status(t, url, "").addsUp(t)
 		})
 	}
+}
+
+// The same of `producer enqueue`: no task is missing or there twice.
+func TestAKilledEnqueueIsCompletedByTheSameCommand(t *testing.T) {
+	t.Parallel()
+	const n = 6000
+	url := durable(t).URL()
+	startWorker(t, url)
+	args := []string{"enqueue", "square", "--batch", "b", "--repeat", strconv.Itoa(n), "--window", "600"}
+	for i := range 3 {
+		p := startProducer(t, url, args...)
+		p.prints(1)
+		awaitStanding(t, url, "b", "some are done", func(s standing) bool { return s.OK > int64(500*(i+1)) })
+		p.kill()
+	}
+	producer(t, url, args...).exits(t, 0)
+	allOK(t, producer(t, url, "follow", "b").exits(t, 0).outcomes(t), n)
+	status(t, url, "b").addsUp(t)
 }
 
 func appendTo(t *testing.T, file, text string) {

@@ -44,13 +44,13 @@ func TestATaskWithAnOutcomeIsClosed(t *testing.T) {
 		if n := len(w.ran()); n != 1 {
 			t.Errorf("it ran %d times", n)
 		}
-		if got := w.verdicts(); got != "ok, closed, closed" {
-			t.Errorf("observed %q", got)
-		}
 		if n := len(w.outcomes()); n != 1 {
 			t.Errorf("%d outcomes", n)
 		}
 		w.wantNothingLeft()
+		if got := w.verdicts(); got != "ok, closed, closed" {
+			t.Errorf("observed %q", got)
+		}
 	})
 }
 
@@ -125,10 +125,10 @@ func TestCancellingCutsAttemptsOff(t *testing.T) {
 				t.Errorf("got %+v", o)
 			}
 		}
+		w.wantNothingLeft()
 		if got := w.verdicts(); got != "cancelled, cancelled" {
 			t.Errorf("observed %q", got)
 		}
-		w.wantNothingLeft()
 	})
 }
 
@@ -151,7 +151,7 @@ func (w *world) end(e batch.Ending) {
 
 // Its handler does not notice: the outcome does not wait for it.
 func TestCancellingAStuckAttempt(t *testing.T) {
-	do := func(context.Context, payload) (string, error) { time.Sleep(time.Minute); return "late", nil }
+	do := func(context.Context, payload) (string, error) { time.Sleep(20 * time.Second); return "late", nil }
 	inBubble(t, someOptions, do, func(t *testing.T, w *world) {
 		w.checkpoint(1)
 		w.enqueue("b", 0)
@@ -161,7 +161,7 @@ func TestCancellingAStuckAttempt(t *testing.T) {
 		if all := w.outcomes(); len(all) != 1 || all[0].State != batch.Cancelled || w.Stat().Stuck != 1 {
 			t.Errorf("outcomes %v, %+v", all, w.Stat())
 		}
-		time.Sleep(time.Minute)
+		time.Sleep(20 * time.Second)
 		if all := w.outcomes(); len(all) != 1 {
 			t.Errorf("%d outcomes", len(all))
 		}
@@ -293,7 +293,7 @@ func TestAnUnknownTypeIsNotBurnt(t *testing.T) {
 	inBubble(t, someOptions, yes, func(t *testing.T, w *world) {
 		w.send("of-the-future", w.payload(0), map[string]string{batch.Header: "1"},
 			asynq.TaskID(batch.TaskID("b", 0)), asynq.MaxRetry(1_000_000))
-		time.Sleep(time.Minute)
+		time.Sleep(30 * time.Second)
 		inspector := asynq.NewInspectorFromRedisClient(w.c)
 		info, err := inspector.GetTaskInfo("jobs", "b:0")
 		if err != nil || info.Retried != 0 || info.State == asynq.TaskStateArchived {
@@ -302,11 +302,9 @@ func TestAnUnknownTypeIsNotBurnt(t *testing.T) {
 		if info, _ := inspector.GetQueueInfo("jobs"); info.Processed > 10 {
 			t.Errorf("asynq counts %d runs", info.Processed)
 		}
-		if s := w.Stat(); s.InFlight != 0 {
-			t.Errorf("%+v", s)
-		}
-		if n := w.CommandCount(); n > 3_000 {
-			t.Errorf("%d commands in a minute", n)
+		w.until(time.Second, "it holds no permit", func() bool { return w.Stat().InFlight == 0 })
+		if n := w.CommandCount(); n > 1_500 {
+			t.Errorf("%d commands in 30 s", n)
 		}
 	})
 }
@@ -314,7 +312,7 @@ func TestAnUnknownTypeIsNotBurnt(t *testing.T) {
 // Redis goes away while a task runs. What it did is not done again: its outcome is
 // held, however long that takes, also when asynq has given the task up after 30 s.
 func TestAnOutcomeIsHeldWhileRedisIsAway(t *testing.T) {
-	for _, away := range []time.Duration{time.Second, 20 * time.Second, 2 * time.Minute} {
+	for _, away := range []time.Duration{time.Second, 20 * time.Second, time.Minute} {
 		t.Run(away.String(), func(t *testing.T) {
 			do := func(context.Context, payload) (string, error) { time.Sleep(3 * time.Second); return "yes", nil }
 			inBubble(t, someOptions, do, func(t *testing.T, w *world) {
@@ -331,7 +329,7 @@ func TestAnOutcomeIsHeldWhileRedisIsAway(t *testing.T) {
 				if took := time.Since(start); took > 5*time.Second {
 					t.Errorf("they were there after %v", took)
 				}
-				time.Sleep(time.Minute) // until rescue has closed what asynq could not
+				time.Sleep(20 * time.Second) // until rescue has closed what asynq could not
 				if n := len(w.ran()); n != 2 {
 					t.Errorf("2 tasks ran %d times", n)
 				}
@@ -428,14 +426,14 @@ func TestStopLetsHeldOutcomesGo(t *testing.T) {
 		w.enqueue("b", 0)
 		time.Sleep(time.Second)
 		w.setDown(true)
-		time.Sleep(2 * time.Minute)
+		time.Sleep(50 * time.Second)
 		start := time.Now()
 		_ = w.Stop()
 		if took := time.Since(start); took > 15*time.Second {
 			t.Errorf("Stop took %v", took)
 		}
 		w.setDown(false)
-		time.Sleep(time.Minute)
+		time.Sleep(10 * time.Second)
 		if all := w.outcomes(); len(all) != 0 {
 			t.Errorf("after Stop it has recorded %v", all)
 		}

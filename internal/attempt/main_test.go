@@ -27,7 +27,8 @@ import (
 
 func TestMain(m *testing.M) {
 	conn.LogTo(slog.New(slog.DiscardHandler))
-	goleak.VerifyTestMain(m)
+	// go-redis goes on dialing for a second after its client was closed.
+	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/redis/go-redis/v9/internal/pool.(*ConnPool).tryDial"))
 }
 
 // job is a task type whose handler each test brings along: doing holds it by the
@@ -102,6 +103,7 @@ func inBubble(t *testing.T, o batch.Options, do handler, f func(t *testing.T, w 
 		}
 		t.Cleanup(func() { w.Stop() })
 		w.create("b", o)
+		w.until(10*time.Second, "it listens to the ledger", func() bool { return w.PubSubNumSub("weir:end")["weir:end"] == 1 })
 		f(t, w)
 	})
 }
@@ -215,6 +217,7 @@ func (w *world) ran() []time.Time {
 // nothing in asynq's archive.
 func (w *world) wantNothingLeft() {
 	w.t.Helper()
+	w.until(time.Minute, "all handlers have returned", func() bool { return w.Stat().InFlight == 0 })
 	time.Sleep(time.Second)
 	info, err := asynq.NewInspectorFromRedisClient(w.c).GetQueueInfo("jobs")
 	if err != nil {

@@ -76,7 +76,7 @@ func backoffDelay(base, most time.Duration, retried int) time.Duration {
 		return 0
 	}
 	d := most
-	if retried < 32 && base<<retried > 0 && base<<retried < most {
+	if base <= most>>retried { // or the shift below could overflow
 		d = base << retried
 	}
 	return rand.N(d + 1)

@@ -18,6 +18,9 @@ type Options struct {
 	// BackoffMS is the base of the exponential backoff, MaxBackoffMS its cap.
 	BackoffMS    int64 `json:"backoff_ms"`
 	MaxBackoffMS int64 `json:"max_backoff_ms"`
+	// Ordered hands outcomes on in the order of input. A reader that goes on must do as
+	// the one before, or it could not tell what that one has handed on.
+	Ordered bool `json:"ordered,omitempty"`
 	// WithPayload adds the payload to every outcome, not only to failed ones.
 	WithPayload bool `json:"with_payload,omitempty"`
 	// Input describes the source, for people and for telling two inputs apart.
@@ -42,6 +45,7 @@ func (o *Options) Differs(p *Options) string {
 		{"--timeout", o.Timeout(), p.Timeout()},
 		{"--retries", o.Retries, p.Retries},
 		{"--backoff", o.BackoffMS, p.BackoffMS},
+		{"--ordered", o.Ordered, p.Ordered},
 		{"--with-payload", o.WithPayload, p.WithPayload},
 		{"input", o.Input, p.Input},
 		{"--out", o.Out, p.Out},

@@ -2,7 +2,6 @@ package feed
 
 import (
 	"context"
-	"errors"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -25,14 +24,15 @@ func Cancel(ctx context.Context, rdb redis.UniversalClient, ledger *batch.Ledger
 	filled := false
 	for {
 		active, err := withdraw(ctx, rdb, ledger, name, batch.EndCancelled)
+		if err == nil && (!filled || len(active) == 0) {
+			err = fillBut(ctx, ledger, name, active)
+			filled = true
+		}
+		if err != nil && ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
 		if err != nil {
 			return err
-		}
-		if !filled || len(active) == 0 {
-			if err := fillBut(ctx, ledger, name, active); err != nil {
-				return err
-			}
-			filled = true
 		}
 		if len(active) == 0 {
 			return nil
@@ -85,8 +85,11 @@ func Resume(ctx context.Context, rdb redis.UniversalClient, ledger *batch.Ledger
 func drain(ctx context.Context, rdb redis.UniversalClient, ledger *batch.Ledger, name string) (left int, err error) {
 	for {
 		active, err := withdraw(ctx, rdb, ledger, name, batch.EndStopped)
-		if errors.Is(err, context.DeadlineExceeded) && left > 0 {
-			return left, nil
+		if err != nil && ctx.Err() != nil {
+			if left > 0 {
+				return left, nil // as at the last look
+			}
+			return 0, context.Cause(ctx)
 		}
 		if err != nil {
 			return 0, err

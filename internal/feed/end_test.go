@@ -283,6 +283,7 @@ func (b *bench) hear() <-chan struct{} {
 
 // Others' tasks of the same lane stay.
 func TestOneBatchsEndIsNotAnothers(t *testing.T) {
+	t.Parallel()
 	for what, end := range map[string]func(b *bench) error{
 		"cancel": func(b *bench) error { return Cancel(b.t.Context(), b.rdb, b.ledger, "b") },
 		"stop":   func(b *bench) error { _, err := Stop(b.t.Context(), b.rdb, b.ledger, "b"); return err },

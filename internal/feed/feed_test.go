@@ -46,6 +46,7 @@ func TestAnEmptyInputIsABatchOfNone(t *testing.T) {
 }
 
 func TestABadRecordGetsItsOutcomeAndStopsNoOther(t *testing.T) {
+	t.Parallel()
 	for _, withPayload := range []bool{false, true} {
 		t.Run(fmt.Sprint("with payload ", withPayload), func(t *testing.T) {
 			b := mini(t)
@@ -127,6 +128,7 @@ func TestGatesHearOfWork(t *testing.T) {
 }
 
 func TestTheWindowIsNeverExceeded(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct{ window, n int64 }{{1, 15}, {7, 60}} {
 		t.Run(fmt.Sprint(c.window), func(t *testing.T) {
 			both(t, func(t *testing.T, b *bench) { b.feedThrough(c.window, c.n) })
@@ -387,6 +389,7 @@ func TestAServerKilledWhileFeedingIsWaitedFor(t *testing.T) {
 }
 
 func TestTheFeederEndsWithItsContext(t *testing.T) {
+	t.Parallel()
 	for what, f := range map[string]func(b *bench) *Feeder{
 		"waiting for room": func(b *bench) *Feeder { return b.feeder(numbered(50), 1) },
 		"waiting for input": func(b *bench) *Feeder {

@@ -24,7 +24,8 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	flag.Set("rapid.checks", "30") // more with -rapid.checks
+	flag.Set("test.parallel", "16") // most of the time they wait
+	flag.Set("rapid.checks", "30")  // more with -rapid.checks
 	conn.LogTo(slog.New(slog.DiscardHandler))
 	goleak.VerifyTestMain(m)
 }

@@ -108,6 +108,7 @@ func TestAGapThatClosesMeanwhileIsNotFilled(t *testing.T) {
 
 // Other input is refused, and leaves nothing behind: no task, no outcome.
 func TestOtherInputIsRefused(t *testing.T) {
+	t.Parallel()
 	const n = 20
 	change := func(to ...string) func() *lines {
 		return func() *lines {

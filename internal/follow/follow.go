@@ -108,7 +108,11 @@ func (f *Follower) Given() int64 { return f.given.Load() }
 func (f *Follower) Run(ctx context.Context) (err error) {
 	committed := time.Now()
 	defer func() {
-		err = errors.Join(err, f.sink.Flush(), f.commit(context.WithoutCancel(ctx)))
+		last := f.sink.Flush()
+		if last == nil {
+			last = f.commit(context.WithoutCancel(ctx))
+		}
+		err = errors.Join(err, last)
 	}()
 	for {
 		entries, err := f.read(ctx)

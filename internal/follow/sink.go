@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"strings"
+	"syscall"
 )
 
 // Stream is a Sink that writes lines to a pipe or terminal. Its commit promises
@@ -70,6 +71,14 @@ func (s *File) load(resume bool) error {
 	if s.regular = info.Mode().IsRegular(); !s.regular {
 		s.Lines = -1
 		return nil
+	}
+	// Held until the process ends, whichever way: two batches begun at once would
+	// both find the file empty.
+	switch err := syscall.Flock(int(s.f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); {
+	case err == syscall.EWOULDBLOCK:
+		return fmt.Errorf("outcome file %s is being written by another producer: choose another --out", s.f.Name())
+	case err != nil && !errors.Is(err, errors.ErrUnsupported): // as some network file systems have it
+		return fmt.Errorf("lock outcome file %s: %w", s.f.Name(), err)
 	}
 	if info.Size() > 0 && !resume {
 		return &ForeignFileError{Name: s.f.Name()}

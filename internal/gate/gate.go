@@ -50,6 +50,9 @@ type Options struct {
 	// budget, and Unknown is told. A worker that has the type may take them then.
 	Knows   func(taskType string) bool
 	Unknown func(taskType, lane string)
+	// Trouble, if set, hears when Redis does not answer, or refuses, and of the wait;
+	// and, with a nil error, when it answers again.
+	Trouble func(err error, next time.Duration)
 	Log     *slog.Logger
 }
 
@@ -87,6 +90,9 @@ type task struct {
 func New(rdb, fast redis.UniversalClient, lanes *lane.Set, opts Options) *Gate {
 	if opts.Log == nil {
 		opts.Log = slog.New(slog.DiscardHandler)
+	}
+	if opts.Trouble == nil {
+		opts.Trouble = func(error, time.Duration) {}
 	}
 	return &Gate{
 		UniversalClient: fast,
@@ -157,7 +163,7 @@ func (g *Gate) Eval(ctx context.Context, src string, keys []string, args ...any)
 	sha, err := g.rdb.ScriptLoad(ctx, src).Result()
 	if err != nil {
 		if !isForward {
-			g.backOff() // asynq asks again at once
+			g.backOff(err) // asynq asks again at once
 		}
 		return failed(ctx, fmt.Errorf("load asynq's script: %w", err))
 	}
@@ -201,7 +207,7 @@ func (g *Gate) dequeue(ctx context.Context, sha string, args []any) *redis.Cmd {
 		took, err := g.take(ctx, sha, args)
 		if err != nil {
 			if !noScript(err) {
-				g.backOff()
+				g.backOff(err)
 			}
 			return failed(ctx, err)
 		}
@@ -367,11 +373,12 @@ func (g *Gate) collect(t turnOf, lease string) (got int, err error) {
 }
 
 // backOff waits the longer, the more dequeues have failed in a row.
-func (g *Gate) backOff() {
+func (g *Gate) backOff(err error) {
 	g.mu.Lock()
 	g.failing = min(g.failing+1, 6)
 	wait := 50 * time.Millisecond << g.failing // 100 ms .. 3.2 s
 	g.mu.Unlock()
+	g.opts.Trouble(err, wait)
 	select {
 	case <-time.After(wait):
 	case <-g.stop:

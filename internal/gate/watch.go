@@ -48,6 +48,9 @@ func (g *Gate) lookAround(ctx context.Context) {
 func (g *Gate) lookOnce(ctx context.Context) error {
 	names, err := g.rdb.SMembers(ctx, queue.All).Result()
 	if err != nil {
+		if ctx.Err() == nil {
+			g.opts.Trouble(err, look)
+		}
 		return err
 	}
 	slices.Sort(names)
@@ -65,17 +68,24 @@ func (g *Gate) lookOnce(ctx context.Context) error {
 			busy = append(busy, name)
 		}
 	}
-	g.setKnown(names)
+	if g.setKnown(names, len(busy) == 0) {
+		g.opts.Trouble(nil, 0)
+	}
 	if len(busy) > 0 {
 		g.mark(busy...)
 	}
 	return err
 }
 
-// setKnown adopts the lanes that are in use, keeping those that have marks.
-func (g *Gate) setKnown(names []string) {
+// setKnown adopts the lanes that are in use, keeping those that have marks. It reports
+// whether Redis gives what it is asked for: one that lets look may still refuse that,
+// as long as there is work to ask for.
+func (g *Gate) setKnown(names []string, idle bool) (gives bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	if idle {
+		g.failing = 0
+	}
 	for name := range g.work {
 		if !slices.Contains(names, name) {
 			names = append(names, name)
@@ -84,6 +94,7 @@ func (g *Gate) setKnown(names []string) {
 	g.known = slices.DeleteFunc(names, func(name string) bool {
 		return name == Placeholder || len(g.opts.Only) > 0 && !slices.Contains(g.opts.Only, name)
 	})
+	return g.failing == 0
 }
 
 // Lanes are the lanes the gate serves at present.

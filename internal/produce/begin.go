@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
 	"time"
 
@@ -40,7 +41,6 @@ type Options struct {
 	Window int64
 	// MaxFailures is how many dead letters the batch may keep; 0 is no limit.
 	MaxFailures int64
-	Ordered     bool
 	FailFast    bool
 }
 
@@ -95,6 +95,9 @@ func (b *Batch) Resumed() *batch.Info { return b.resumed }
 
 // create makes the batch of a name, or returns the one that is there.
 func (b *Batch) create(ctx context.Context, name string) (found *batch.Info, err error) {
+	if err := batch.ValidName(name); err != nil {
+		return nil, err
+	}
 	err = retry.Until(ctx, func() error {
 		made, err := b.p.Ledger.Create(ctx, name, b.o.Options)
 		if err != nil || made {
@@ -107,9 +110,6 @@ func (b *Batch) create(ctx context.Context, name string) (found *batch.Info, err
 }
 
 func (b *Batch) beginNamed(ctx context.Context) (err error) {
-	if err := batch.ValidName(b.o.Name); err != nil {
-		return err
-	}
 	if b.resumed, err = b.create(ctx, b.o.Name); err != nil {
 		return err
 	}
@@ -144,6 +144,7 @@ func (b *Batch) beginDerived(ctx context.Context) error {
 		if i > 1 {
 			name = fmt.Sprintf("%s-%d", stem, i)
 		}
+		name = fit(name)
 		found, err := b.create(ctx, name)
 		if err != nil {
 			return err
@@ -183,6 +184,11 @@ func (b *Batch) mayGoOn(found *batch.Info) bool {
 		return false
 	}
 	return !found.Complete() || b.o.Out != "" && found.Given < found.N
+}
+
+// fit makes a name as short as it may be. Its end is what tells it from others.
+func fit(name string) string {
+	return strings.TrimLeft(name[max(0, len(name)-64):], "-_")
 }
 
 func random() string {

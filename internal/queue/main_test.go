@@ -19,7 +19,8 @@ import (
 
 func TestMain(m *testing.M) {
 	conn.LogTo(slog.New(slog.DiscardHandler))
-	goleak.VerifyTestMain(m)
+	// go-redis goes on dialing for a second after its client was closed.
+	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/redis/go-redis/v9/internal/pool.(*ConnPool).tryDial"))
 }
 
 // fixture is asynq on one Redis.

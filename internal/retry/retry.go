@@ -11,13 +11,13 @@ import (
 // Permanent marks an error that repeating cannot mend.
 func Permanent(err error) error { return backoff.Permanent(err) }
 
-// Until repeats call, with exponential backoff from 50 ms to 2 s, until it
+// Until repeats call, with exponential backoff from 50 ms to 1 s, until it
 // succeeds, returns a Permanent error, or ctx ends. notify, if not nil, hears of
 // each failure and of the wait before the next try; and, with a nil error, of
 // success after failures.
 func Until(ctx context.Context, call func() error, notify func(err error, next time.Duration)) error {
 	b := backoff.NewExponentialBackOff()
-	b.InitialInterval, b.MaxInterval = 50*time.Millisecond, 2*time.Second
+	b.InitialInterval, b.MaxInterval = 50*time.Millisecond, time.Second
 	if notify == nil {
 		notify = func(error, time.Duration) {}
 	}

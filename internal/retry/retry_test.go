@@ -35,7 +35,7 @@ func TestUntilRepeatsUntilSuccess(t *testing.T) {
 		err := Until(t.Context(), call, func(err error, next time.Duration) {
 			heard = append(heard, fmt.Sprint(err))
 			waited += next
-			if next < 0 || next > 3*time.Second { // 2 s and its jitter
+			if next < 0 || next > 1500*time.Millisecond { // 1 s and its jitter
 				t.Errorf("waits %v", next)
 			}
 		})
@@ -45,7 +45,7 @@ func TestUntilRepeatsUntilSuccess(t *testing.T) {
 		if len(heard) != 21 || heard[0] != "away" || heard[19] != "away" || heard[20] != "<nil>" {
 			t.Errorf("heard %q; want 20 failures and the success", heard)
 		}
-		if took := time.Since(start); took != waited || took < 15*time.Second {
+		if took := time.Since(start); took != waited || took < 7*time.Second {
 			t.Errorf("took %v, was told to wait %v in all", took, waited)
 		}
 	})
@@ -63,7 +63,7 @@ func TestUntilDoesNotGiveUp(t *testing.T) {
 			}
 			return nil
 		}, nil)
-		if err != nil || calls < 10_000 || calls > 72_000 {
+		if err != nil || calls < 20_000 || calls > 72_000 {
 			t.Errorf("%v after %d calls in 10 h", err, calls)
 		}
 	})

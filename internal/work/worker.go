@@ -85,7 +85,8 @@ func New(rdb, fast redis.UniversalClient, ledger *batch.Ledger, o Options) (*Wor
 		}
 	}
 	w.gate = gate.New(rdb, fast, w.lanes, gate.Options{
-		Only: o.Lanes, Log: o.Log,
+		Trouble: o.Trouble,
+		Only:    o.Lanes, Log: o.Log,
 		Knows:   func(taskType string) bool { _, ok := tasks.Lookup(taskType); return ok },
 		Unknown: func(taskType, lane string) { w.runner.WarnUnknown(taskType, lane) },
 	})
