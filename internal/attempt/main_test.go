@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"log/slog"
 	"slices"
 	"strconv"
 	"strings"
@@ -15,21 +14,16 @@ import (
 
 	"github.com/hibiken/asynq"
 	"github.com/redis/go-redis/v9"
-	"go.uber.org/goleak"
 
 	"github.com/weir-tasks/weir/internal/attempt"
 	"github.com/weir-tasks/weir/internal/batch"
-	"github.com/weir-tasks/weir/internal/conn"
+	"github.com/weir-tasks/weir/internal/conn/conntest"
 	"github.com/weir-tasks/weir/internal/queue"
 	"github.com/weir-tasks/weir/internal/work"
 	"github.com/weir-tasks/weir/tasks"
 )
 
-func TestMain(m *testing.M) {
-	conn.LogTo(slog.New(slog.DiscardHandler))
-	// go-redis goes on dialing for a second after its client was closed.
-	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/redis/go-redis/v9/internal/pool.(*ConnPool).tryDial"))
-}
+func TestMain(m *testing.M) { conntest.Main(m) }
 
 // job is a task type whose handler each test brings along: doing holds it by the
 // payload's key.

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"log/slog"
 	"maps"
 	"slices"
 	"strings"
@@ -13,17 +12,13 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
-	"go.uber.org/goleak"
 
-	"github.com/weir-tasks/weir/internal/conn"
 	"github.com/weir-tasks/weir/internal/conn/conntest"
 )
 
 func TestMain(m *testing.M) {
-	conn.LogTo(slog.New(slog.DiscardHandler)) // tests without a Redis would fill the screen
-	flag.Set("rapid.checks", "30")            // more with -rapid.checks
-	// go-redis goes on dialing for a second after its client was closed.
-	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/redis/go-redis/v9/internal/pool.(*ConnPool).tryDial"))
+	flag.Set("rapid.checks", "30") // more with -rapid.checks
+	conntest.Main(m)
 }
 
 const minute = time.Minute

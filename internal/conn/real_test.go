@@ -15,16 +15,12 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
-	"go.uber.org/goleak"
 
 	"github.com/weir-tasks/weir/internal/conn"
 	"github.com/weir-tasks/weir/internal/conn/conntest"
 )
 
-func TestMain(m *testing.M) {
-	conn.LogTo(discard)
-	goleak.VerifyTestMain(m)
-}
+func TestMain(m *testing.M) { conntest.Main(m) }
 
 // answers opens a URL and uses it, as weir does: Ready, then a write.
 func answers(t *testing.T, rawURL string) (redis.UniversalClient, error) {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -14,18 +13,15 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
-	"go.uber.org/goleak"
 
 	"github.com/weir-tasks/weir/internal/batch"
-	"github.com/weir-tasks/weir/internal/conn"
 	"github.com/weir-tasks/weir/internal/conn/conntest"
 )
 
 func TestMain(m *testing.M) {
 	flag.Set("test.parallel", "16") // most of the time they wait
 	flag.Set("rapid.checks", "30")  // more with -rapid.checks
-	conn.LogTo(slog.New(slog.DiscardHandler))
-	goleak.VerifyTestMain(m)
+	conntest.Main(m)
 }
 
 // fixture is a batch "b" whose outcomes are followed.

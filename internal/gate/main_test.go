@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"slices"
 	"sync"
 	"testing"
@@ -13,21 +12,19 @@ import (
 
 	"github.com/hibiken/asynq"
 	"github.com/redis/go-redis/v9"
-	"go.uber.org/goleak"
 
 	"github.com/weir-tasks/weir/internal/conn"
+	"github.com/weir-tasks/weir/internal/conn/conntest"
 	"github.com/weir-tasks/weir/internal/lane"
 	"github.com/weir-tasks/weir/internal/queue"
 )
 
 func TestMain(m *testing.M) {
-	conn.LogTo(slog.New(slog.DiscardHandler))
 	var err error
 	if dequeueSrc, forwardSrc, err = scriptsOfAsynq(); err != nil {
 		panic(err)
 	}
-	// go-redis goes on dialing for a second after its client was closed.
-	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/redis/go-redis/v9/internal/pool.(*ConnPool).tryDial"))
+	conntest.Main(m)
 }
 
 // asynq's own scripts, as its server sent them.

@@ -13,10 +13,8 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
-	"go.uber.org/goleak"
 
 	"github.com/weir-tasks/weir/internal/batch"
-	"github.com/weir-tasks/weir/internal/conn"
 	"github.com/weir-tasks/weir/internal/conn/conntest"
 	"github.com/weir-tasks/weir/internal/queue"
 	"github.com/weir-tasks/weir/internal/source"
@@ -26,8 +24,7 @@ import (
 
 func TestMain(m *testing.M) {
 	flag.Set("test.parallel", "16") // most of the time they wait
-	conn.LogTo(slog.New(slog.DiscardHandler))
-	goleak.VerifyTestMain(m)
+	conntest.Main(m)
 }
 
 type number struct {

@@ -3,7 +3,6 @@ package queue
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"slices"
 	"strings"
 	"testing"
@@ -11,17 +10,11 @@ import (
 
 	"github.com/hibiken/asynq"
 	"github.com/redis/go-redis/v9"
-	"go.uber.org/goleak"
 
-	"github.com/weir-tasks/weir/internal/conn"
 	"github.com/weir-tasks/weir/internal/conn/conntest"
 )
 
-func TestMain(m *testing.M) {
-	conn.LogTo(slog.New(slog.DiscardHandler))
-	// go-redis goes on dialing for a second after its client was closed.
-	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/redis/go-redis/v9/internal/pool.(*ConnPool).tryDial"))
-}
+func TestMain(m *testing.M) { conntest.Main(m) }
 
 // fixture is asynq on one Redis.
 type fixture struct {

@@ -16,17 +16,12 @@ import (
 
 	"github.com/hibiken/asynq"
 	"github.com/redis/go-redis/v9"
-	"go.uber.org/goleak"
 
-	"github.com/weir-tasks/weir/internal/conn"
+	"github.com/weir-tasks/weir/internal/conn/conntest"
 	"github.com/weir-tasks/weir/internal/queue"
 )
 
-func TestMain(m *testing.M) {
-	conn.LogTo(slog.New(slog.DiscardHandler))
-	// go-redis goes on dialing for a second after its client was closed.
-	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/redis/go-redis/v9/internal/pool.(*ConnPool).tryDial"))
-}
+func TestMain(m *testing.M) { conntest.Main(m) }
 
 // Deciding is apart from applying: what is seen when, and who is dead then.
 func TestWhoIsDead(t *testing.T) {
