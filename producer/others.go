@@ -53,7 +53,7 @@ func (e *enqueueCmd) Run(ctx context.Context, common *cli.Common) error {
 	watching, stopWatching := context.WithCancel(ctx)
 	defer stopWatching()
 	s.watch(watching, client, b.Name(), in.Source)
-	err = b.Feed(ctx, in)
+	err = b.Feed(ctx, in.Source)
 	if err != nil && ctx.Err() != nil {
 		err = context.Cause(ctx)
 	}

@@ -73,7 +73,7 @@ func (r *runCmd) Run(ctx context.Context, common *cli.Common) error {
 	watching, stopWatching := context.WithCancel(ctx)
 	defer stopWatching()
 	s.watch(watching, client, b.Name(), in.Source)
-	err = b.Run(ctx, in, produce.Outcomes{Sink: sink, Given: given, Seen: s.seen})
+	err = b.Run(ctx, in.Source, produce.Outcomes{Sink: sink, Given: given, Seen: s.seen})
 	stopWatching()
 	return s.conclude(client, b.Name(), err)
 }

@@ -318,6 +318,28 @@ func (f *Feeder) seal(ctx context.Context) error {
 	return err
 }
 
+// Watch follows a batch that Run has sealed until it is done. A *batch.RewoundError
+// says that Redis has lost writes, and with them records that Run had fed: they are
+// to be fed again.
+func (f *Feeder) Watch(ctx context.Context) error {
+	for pause(ctx, time.Second) {
+		var info *batch.Info
+		err := f.insist(ctx, func() (err error) {
+			info, err = f.ledger.Info(ctx, f.opts.Name)
+			return err
+		})
+		switch {
+		case err != nil:
+			return err
+		case info.Phase == batch.Open:
+			return &batch.RewoundError{Name: info.Name, Next: info.Next, Phase: info.Phase}
+		case info.Phase != batch.Sealed:
+			return nil
+		}
+	}
+	return context.Cause(ctx)
+}
+
 // insist repeats a call until Redis answers.
 func (f *Feeder) insist(ctx context.Context, call func() error) error {
 	return retry.Until(ctx, func() error {

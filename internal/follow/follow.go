@@ -68,6 +68,7 @@ type Follower struct {
 	sink   Sink
 	opts   Options
 
+	taken   seqSet             // all that arrived; a Redis that has lost writes brings some again
 	waiting map[int64]*arrival // ordered: those whose turn has not come
 	arrived []*arrival         // in stream order, from the oldest not handed on
 	given   atomic.Int64
@@ -169,6 +170,11 @@ func (f *Follower) take(e batch.Entry) error {
 		return fmt.Errorf("outcome stream of batch %q, entry %s: %w", f.opts.Name, e.ID, err)
 	}
 	f.arrived = append(f.arrived, a)
+	if f.taken.has(a.outcome.Seq) {
+		a.given = true // the first one stands
+		return nil
+	}
+	f.taken.add(a.outcome.Seq)
 	if !f.opts.Ordered {
 		return f.give(a)
 	}

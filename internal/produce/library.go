@@ -12,8 +12,9 @@ import (
 
 // payloads is a source.Source of Go values.
 type payloads struct {
-	next func() ([]byte, error, bool)
-	stop func()
+	next  func() ([]byte, error, bool)
+	stop  func()
+	again func() source.Source
 
 	mu     sync.Mutex
 	busy   bool // next runs: neither it nor stop may be called
@@ -30,8 +31,12 @@ func Payloads[P any](seq iter.Seq[P], encode func(P) ([]byte, error)) source.Sou
 			}
 		}
 	})
-	return &payloads{next: next, stop: stop}
+	return &payloads{next: next, stop: stop, again: func() source.Source { return Payloads(seq, encode) }}
 }
+
+// Reopen goes over the sequence once more. One that then gives something else is
+// found out by the hash of the batch's input.
+func (s *payloads) Reopen() (source.Source, error) { return s.again(), nil }
 
 func (s *payloads) Next() (source.Record, error) {
 	if !s.enter() {

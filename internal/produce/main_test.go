@@ -271,6 +271,11 @@ func (s *numbers) Next() (source.Record, error) {
 
 func (s *numbers) Close() error { return nil }
 
+// again are numbers that can be read again, as a file's are.
+type again struct{ *numbers }
+
+func (s again) Reopen() (source.Source, error) { return again{&numbers{n: s.n, end: s.end}}, nil }
+
 // stdin is a source that somebody types.
 type stdin struct{ lines chan string }
 

@@ -53,7 +53,7 @@ func (e *LostOutcomesError) Error() string {
 func (b *Batch) Feed(ctx context.Context, src source.Source) error {
 	ctx, cancel := b.whileLeased(ctx)
 	defer cancel(nil)
-	return b.refused(b.feeder(src, nil).Run(ctx))
+	return b.refused(b.feeding().run(ctx, src))
 }
 
 // Outcomes are how Run hands outcomes on.
@@ -82,12 +82,12 @@ func (b *Batch) Run(ctx context.Context, src source.Source, out Outcomes) error 
 	}
 	ctx, cancel := b.whileLeased(ctx)
 	defer cancel(nil)
-	var feeder *feed.Feeder
 	var both sync.WaitGroup
 	var failed atomic.Bool
+	feeding := b.feeding()
 	follower := follow.New(b.p.Ledger, out.Sink, follow.Options{
 		Name: b.o.Name, Ordered: b.o.Ordered, From: out.Given, Given: out.Given, Trouble: b.p.Trouble,
-		Arrived: func() { feeder.Settled() },
+		Arrived: feeding.settled,
 		Seen: func(o *batch.Outcome, wait time.Duration) error {
 			if o.State == batch.Failed && b.o.FailFast && failed.CompareAndSwap(false, true) {
 				both.Go(func() { _ = b.cancelBatch(ctx) }) // the feeder sees it, and does so too
@@ -98,7 +98,7 @@ func (b *Batch) Run(ctx context.Context, src source.Source, out Outcomes) error 
 			return nil
 		},
 	})
-	feeder = b.feeder(src, follower)
+	feeding.follower = follower
 
 	feedCtx, stopFeeding := context.WithCancelCause(ctx)
 	defer stopFeeding(nil)
@@ -106,7 +106,7 @@ func (b *Batch) Run(ctx context.Context, src source.Source, out Outcomes) error 
 	defer stopFollowing()
 	var fed, cancelled, followed error
 	both.Go(func() {
-		if fed = feeder.Run(feedCtx); fed != nil && feedCtx.Err() != nil {
+		if fed = feeding.run(feedCtx, src); fed != nil && feedCtx.Err() != nil {
 			fed = context.Cause(feedCtx)
 		}
 		switch {
@@ -114,16 +114,17 @@ func (b *Batch) Run(ctx context.Context, src source.Source, out Outcomes) error 
 		case errors.Is(fed, feed.ErrCancelled):
 			// What was enqueued meanwhile, and what a canceller that died has left.
 			cancelled = b.cancelBatch(ctx)
-		case isRefusal(fed):
+		case isRefusal(fed), rewoundIn(fed) != nil:
 			stopFollowing()
 		case fed != nil:
-			b.awaitOutcomes(ctx, feeder, follower) // nothing that was begun is lost
+			b.awaitOutcomes(ctx, feeding, follower) // nothing that was begun is lost
 			stopFollowing()
 		}
 		// Else the follower sees the end by itself.
 	})
 	both.Go(func() {
 		followed = follower.Run(followCtx)
+		close(feeding.followed)
 		switch {
 		case followed == nil && b.isCancelled(ctx):
 			// All there will be: a feeder that still waits for input need not. If the
@@ -183,10 +184,10 @@ func (b *Batch) refused(err error) error {
 }
 
 // awaitOutcomes waits until what was enqueued has its outcomes, handed on.
-func (b *Batch) awaitOutcomes(ctx context.Context, feeder *feed.Feeder, follower *follow.Follower) {
-	for feeder.Read() > 0 {
+func (b *Batch) awaitOutcomes(ctx context.Context, feeding *feeding, follower *follow.Follower) {
+	for feeding.read() > 0 {
 		info, err := b.p.Ledger.Info(ctx, b.o.Name)
-		if err == nil && info.Outcomes() >= feeder.Read() && follower.Given() >= info.Outcomes() {
+		if err == nil && info.Outcomes() >= feeding.read() && follower.Given() >= info.Outcomes() {
 			return
 		}
 		select {

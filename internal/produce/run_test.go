@@ -510,7 +510,42 @@ func TestABatchThatVanishesEndsTheRun(t *testing.T) {
 	})
 }
 
-func TestACheckpointThatWasSetBackStopsTheBatch(t *testing.T) {
+// What Redis forgets is fed again, from a source that can be read again.
+func TestACheckpointThatWasSetBackIsFedAgain(t *testing.T) {
+	for _, sealed := range []bool{false, true} {
+		for _, ordered := range []bool{false, true} {
+			t.Run(fmt.Sprint("sealed ", sealed, ", ordered ", ordered), func(t *testing.T) {
+				const n = 50
+				p := mini(t)
+				o := p.named()
+				o.Ordered = ordered
+				o.Window = map[bool]int64{false: 5, true: 100}[sealed]
+				g := p.hold(o.Name, all)
+				p.work(2)
+				s := &sink{}
+				run := p.start(p.begin(o), again{upTo(n)}, s)
+				p.await("it is fed", func() bool {
+					return p.info(o.Name).Next == min(n, o.Window) && (!sealed || p.info(o.Name).Phase == batch.Sealed)
+				})
+				key := "weir:{" + o.Name + "}:batch"
+				p.rdb.HSet(t.Context(), key, "next", 0, "hash", "", "state", "open")
+				p.rdb.HDel(t.Context(), key, "n")
+				close(g.open)
+				if err := run.wait(); err != nil {
+					t.Fatal(err)
+				}
+				wantEach(t, n, s)
+				if i := p.info(o.Name); i.Phase != batch.Done {
+					t.Errorf("batch %+v", i)
+				}
+				p.await("what was enqueued twice is closed", func() bool { return p.inRedis(o.Name) == 0 })
+			})
+		}
+	}
+}
+
+// A pipe's records come once: the batch stops, and the same command goes on with it.
+func TestACheckpointThatWasSetBackStopsABatchOfAPipe(t *testing.T) {
 	p := mini(t)
 	o := p.named()
 	o.Window = 5
@@ -523,7 +558,7 @@ func TestACheckpointThatWasSetBackStopsTheBatch(t *testing.T) {
 	p.rdb.HSet(t.Context(), "weir:{"+o.Name+"}:batch", "next", 0, "hash", "")
 	close(g.open)
 	var rewound *batch.RewoundError
-	if err := run.wait(); !errors.As(err, &rewound) {
+	if err := run.wait(); !errors.As(err, &rewound) || !strings.Contains(err.Error(), "cannot be read a second time") {
 		t.Errorf("ended with %v", err)
 	}
 	if i := p.info(o.Name); !i.Stopped || p.inRedis(o.Name) != 0 {

@@ -10,8 +10,9 @@ import (
 )
 
 const (
-	// perSlot is how many tasks wait for each task that live workers can run.
-	perSlot   = 4
+	// perSlot is how many tasks there are for each slot of asynq's servers, which have
+	// two for each task that runs.
+	perSlot   = 2
 	minWindow = 1000
 	maxWindow = 100_000
 )

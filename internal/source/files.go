@@ -49,7 +49,7 @@ func newFiles(names []string, stdin io.Reader, codec Codec, o Options, open func
 	if fromStdin == 1 && stdin == nil {
 		return nil, errors.New("read input: there is no stdin; name a file")
 	}
-	f := &files{names: append([]string(nil), names...), stdin: stdin, codec: codec, o: o, openFile: open}
+	f := &files{all: names, names: names, stdin: stdin, codec: codec, o: o, openFile: open}
 	f.size = sizeOf(names)
 	return f, nil
 }
@@ -67,6 +67,7 @@ type files struct {
 	codec    Codec
 	o        Options
 	openFile func(string) (*os.File, error)
+	all      []string
 
 	// Of Next alone.
 	names   []string // not yet opened
@@ -186,6 +187,19 @@ func (f *files) closeFile(last bool) (closed bool) {
 		f.file = nil
 	}
 	return closed
+}
+
+// Reopen gives the same files. What came through a pipe does not come again.
+func (f *files) Reopen() (Source, error) {
+	for _, name := range f.all {
+		if name == stdinName {
+			return nil, errors.New("stdin cannot be read a second time")
+		}
+		if info, err := os.Stat(name); err == nil && !info.Mode().IsRegular() {
+			return nil, fmt.Errorf("%s is no regular file and cannot be read a second time", shown(name))
+		}
+	}
+	return newFiles(f.all, nil, f.codec, f.o, f.openFile)
 }
 
 func (f *files) isClosed() bool {

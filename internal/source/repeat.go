@@ -76,6 +76,10 @@ func (r *repeat) payload(i int64, number string) ([]byte, error) {
 	return b.Bytes(), r.codec.Check(b.Bytes())
 }
 
+func (r *repeat) Reopen() (Source, error) {
+	return &repeat{codec: r.codec, parts: r.parts, numbers: r.numbers, n: r.n}, nil
+}
+
 func (r *repeat) Close() error {
 	r.closed.Store(true)
 	return nil

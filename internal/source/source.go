@@ -1,6 +1,7 @@
 package source
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -41,6 +42,18 @@ type Source interface {
 	// After Close, Next returns an error that wraps os.ErrClosed.
 	Close() error
 }
+
+// Reopen returns a source of the same records from the first on, whether or not s is
+// closed. An error says why s cannot be read a second time.
+func Reopen(s Source) (Source, error) {
+	if r, ok := s.(Reopener); ok {
+		return r.Reopen()
+	}
+	return nil, errors.New("this input cannot be read a second time")
+}
+
+// Reopener is a Source for Reopen.
+type Reopener interface{ Reopen() (Source, error) }
 
 // Format says how the input is cut into records.
 type Format string
@@ -105,6 +118,14 @@ func Limit(s Source, n int64) Source { return &limit{s, n, n} }
 type limit struct {
 	Source
 	n, left int64
+}
+
+func (l *limit) Reopen() (Source, error) {
+	s, err := Reopen(l.Source)
+	if err != nil {
+		return nil, err
+	}
+	return Limit(s, l.n), nil
 }
 
 func (l *limit) Next() (Record, error) {

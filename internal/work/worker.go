@@ -21,6 +21,10 @@ import (
 	"github.com/weir-tasks/weir/tasks"
 )
 
+// overlap is how many slots asynq has for each of the worker's own, which the gate's
+// permits keep: while one task's outcome is recorded the next one runs already.
+const overlap = 2
+
 // graceToStop is how much longer than ShutdownTimeout Stop may take.
 const graceToStop = 8 * time.Second
 
@@ -95,7 +99,7 @@ func New(rdb, fast redis.UniversalClient, ledger *batch.Ledger, o Options) (*Wor
 	})
 	w.rescuer = rescue.New(rdb, w.gate.Lanes, o.Log)
 	w.server = asynq.NewServerFromRedisClient(w.gate, asynq.Config{
-		Concurrency:     o.Concurrency,
+		Concurrency:     overlap * o.Concurrency,
 		Queues:          map[string]int{gate.Placeholder: 1},
 		RetryDelayFunc:  w.runner.RetryDelay,
 		IsFailure:       w.runner.IsFailure,
