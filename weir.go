@@ -25,6 +25,7 @@ import (
 	"fmt"
 	"iter"
 	"log/slog"
+	"sync"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -55,6 +56,9 @@ type Client struct {
 	fast     redis.UniversalClient // pipelines the single commands of many goroutines
 	ledger   *batch.Ledger
 	trouble  *conn.Trouble
+
+	mu      sync.Mutex
+	workers []*work.Worker
 }
 
 // Open connects, waiting for Redis as long as ctx lives, and checks that it is fit:
@@ -111,9 +115,15 @@ func (c *Client) Embedded() bool { return c.embedded != nil }
 // Redis is the connection itself, for what weir has no call for.
 func (c *Client) Redis() redis.UniversalClient { return c.rdb }
 
-// Close ends the connection, and the embedded Redis.
+// Close stops the client's workers, and ends the connection and the embedded Redis.
 func (c *Client) Close() error {
 	var errs []error
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, w := range c.workers {
+		errs = append(errs, w.Stop())
+	}
+	c.workers = nil
 	if c.fast != nil {
 		errs = append(errs, c.fast.Close())
 	}
@@ -137,7 +147,14 @@ func (c *Client) NewWorker(o WorkerOptions) (*work.Worker, error) {
 	if o.Trouble == nil {
 		o.Trouble = c.trouble.Tell
 	}
-	return work.New(c.rdb, c.fast, c.ledger, o)
+	w, err := work.New(c.rdb, c.fast, c.ledger, o)
+	if err != nil {
+		return nil, err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.workers = append(c.workers, w)
+	return w, nil
 }
 
 // RunWorker runs tasks until ctx ends; then it takes nothing new, lets what runs

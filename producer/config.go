@@ -9,6 +9,7 @@ import (
 	"github.com/alecthomas/kong"
 	"github.com/weir-tasks/weir/internal/batch"
 	"github.com/weir-tasks/weir/internal/cli"
+	"github.com/weir-tasks/weir/tasks"
 )
 
 type grammar struct {
@@ -47,7 +48,7 @@ func (c *config) run(ctx context.Context) error {
 // batchFlags are those of run and enqueue.
 type batchFlags struct {
 	Type  string   `arg:"" help:"Task type; see producer types."`
-	Files []string `arg:"" optional:"" name:"file" help:"Input files, in turn; - or none is stdin. .gz and .zst are unpacked."`
+	Files []string `arg:"" optional:"" name:"file" help:"Input files, in turn; - or none is stdin. What is gzip or zstd is unpacked."`
 
 	Batch       string        `help:"The batch's name. Default: derived from type, input and options, so that the same command goes on with an unfinished batch." placeholder:"NAME"`
 	Lane        string        `help:"Lane of the tasks. Default: the type's." placeholder:"NAME"`
@@ -75,7 +76,7 @@ func (f *batchFlags) validate() error {
 		}
 	}
 	if f.Lane != "" {
-		if err := batch.ValidName(f.Lane); err != nil {
+		if err := tasks.ValidLane(f.Lane); err != nil {
 			bad("--lane: %w", err)
 		}
 	}

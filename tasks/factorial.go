@@ -8,7 +8,7 @@ import (
 
 // Factorial computes n! and reports its size and ends. It is CPU-bound: its
 // lane runs one task per core, so that computing never delays waiting.
-var Factorial = Define("factorial", Policy{Concurrency: runtime.NumCPU(), Retries: NoRetries}, factorial)
+var Factorial = Define("factorial", Policy{Concurrency: runtime.GOMAXPROCS(0), Retries: NoRetries}, factorial)
 
 // FactorialPayload says which factorial.
 type FactorialPayload struct {

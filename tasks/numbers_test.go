@@ -67,7 +67,7 @@ func TestFactorial(t *testing.T) {
 	if err != nil || direct.Cmp(new(big.Int).MulRange(1, 5000)) != 0 {
 		t.Errorf("the product in chunks differs: %v", err)
 	}
-	if p := Factorial.Type().Policy(); p.Concurrency != runtime.NumCPU() || p.Retries != 0 || p.Lane != "factorial" {
+	if p := Factorial.Type().Policy(); p.Concurrency != runtime.GOMAXPROCS(0) || p.Retries != 0 || p.Lane != "factorial" {
 		t.Errorf("got %+v", p)
 	}
 }

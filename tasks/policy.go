@@ -49,6 +49,14 @@ var namePattern = regexp.MustCompile(`^[a-z0-9][a-z0-9_-]{0,63}$`)
 // colon stays out, it separates a lane from the number of its queue.
 var lanePattern = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]{0,127}$`)
 
+// ValidLane is an error that says so if name cannot be a lane's.
+func ValidLane(name string) error {
+	if !lanePattern.MatchString(name) {
+		return fmt.Errorf("lane %q must match %s", name, lanePattern)
+	}
+	return nil
+}
+
 // filled returns p with its zero fields filled in, for the type called name.
 // In a filled policy Retries is the plain number, NoRetries has become 0.
 func (p Policy) filled(name string) Policy {
@@ -85,8 +93,8 @@ func (p Policy) problem() string {
 		return fmt.Sprintf("MaxBackoff %v is less than Backoff %v", p.MaxBackoff, p.Backoff)
 	case p.MaxPayload < 0 || p.MaxResult < 0:
 		return "MaxPayload and MaxResult must not be negative"
-	case !lanePattern.MatchString(p.Lane):
-		return fmt.Sprintf("lane %q must match %s", p.Lane, lanePattern)
+	case ValidLane(p.Lane) != nil:
+		return ValidLane(p.Lane).Error()
 	case p.Concurrency < 0:
 		return fmt.Sprintf("Concurrency is %d, must not be negative", p.Concurrency)
 	}

@@ -5,8 +5,8 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/weir-tasks/weir/internal/batch"
 	"github.com/weir-tasks/weir/internal/cli"
+	"github.com/weir-tasks/weir/tasks"
 )
 
 type config struct {
@@ -39,7 +39,7 @@ func (c *config) validate() error {
 		errs = append(errs, fmt.Errorf("--shutdown-timeout %v: must not be negative", c.ShutdownTimeout))
 	}
 	for _, lane := range c.Lanes {
-		if err := batch.ValidName(lane); err != nil {
+		if err := tasks.ValidLane(lane); err != nil {
 			errs = append(errs, fmt.Errorf("--lanes: %w", err))
 		}
 	}

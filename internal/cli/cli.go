@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/signal"
 	"reflect"
+	"runtime"
 	"slices"
 	"strings"
 	"syscall"
@@ -142,6 +143,9 @@ const sameSignal = 200 * time.Millisecond
 // the first SIGINT or SIGTERM; the second leaves at once, and what was begun comes
 // back by itself: through the ledger and the leases.
 func Main(name string, run func(ctx context.Context) error) {
+	// One thread more than cores: tasks that compute on all of them leave a thread to
+	// those that wait, and the system shares the cores out more finely than Go does.
+	runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + 1)
 	// A closed stdout is an error to handle, not the process' end.
 	signal.Ignore(syscall.SIGPIPE)
 	ctx, cancel := context.WithCancelCause(context.Background())

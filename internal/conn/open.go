@@ -59,6 +59,8 @@ func (t target) universal() *redis.UniversalOptions {
 		SentinelPassword: t.options.sentinelPassword,
 
 		PoolSize:     cmp.Or(t.options.poolSize, DefaultPoolSize),
+		// A Redis that does not answer is told of after two timeouts, not four.
+		MaxRetries:   1,
 		DialTimeout:  cmp.Or(t.options.dialTimeout, DefaultTimeout),
 		ReadTimeout:  cmp.Or(t.options.readTimeout, DefaultTimeout),
 		WriteTimeout: cmp.Or(t.options.writeTimeout, DefaultTimeout),

@@ -15,6 +15,7 @@ import (
 	"github.com/weir-tasks/weir/internal/batch"
 	"github.com/weir-tasks/weir/internal/feed"
 	"github.com/weir-tasks/weir/internal/retry"
+	"github.com/weir-tasks/weir/tasks"
 )
 
 // Producer begins batches.
@@ -67,6 +68,9 @@ type Batch struct {
 
 // Begin makes the batch, or goes on with the one that is there. End it with End.
 func (p *Producer) Begin(ctx context.Context, o Options) (*Batch, error) {
+	if err := tasks.ValidLane(o.Lane); err != nil {
+		return nil, err
+	}
 	b := &Batch{p: p, o: o, lost: make(chan struct{})}
 	var err error
 	if o.Name != "" {
