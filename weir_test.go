@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -222,4 +223,44 @@ func ExampleRun() {
 	// 0 0 <nil>
 	// 1 2 <nil>
 	// 2 4 <nil>
+}
+
+// A worker that is still running when its client is closed is stopped first.
+func TestCloseStopsWorkers(t *testing.T) {
+	for where, url := range map[string]string{"embedded": "", "redis": conntest.Server(t).URL()} {
+		t.Run(where, func(t *testing.T) {
+			c, err := weir.Open(t.Context(), weir.Options{URL: url})
+			if err != nil {
+				t.Fatal(err)
+			}
+			w, err := c.NewWorker(weir.WorkerOptions{Concurrency: 2, ShutdownTimeout: time.Second})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := w.Start(); err != nil {
+				t.Fatal(err)
+			}
+			if err := c.Close(); err != nil {
+				t.Error(err)
+			}
+			if err := w.Start(); err == nil {
+				t.Error("the worker of a closed client starts")
+			}
+		})
+	}
+}
+
+func TestALaneMustBeALanesName(t *testing.T) {
+	c, err := weir.Open(t.Context(), weir.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	_, err = weir.Enqueue(t.Context(), c, double, number{1}, weir.BatchOptions{Lane: "a{b}"})
+	if err == nil || !strings.Contains(err.Error(), `lane "a{b}" must match`) {
+		t.Errorf("got %v", err)
+	}
+	if all, err := c.Batches(t.Context()); len(all) != 0 || err != nil {
+		t.Errorf("batches %v, %v", all, err)
+	}
 }

@@ -131,7 +131,7 @@ func (e *ForeignFileError) Error() string {
 	if e.Line > 0 {
 		return fmt.Sprintf("outcome file %s: line %d is no outcome: remove the file, or choose another --out", e.Name, e.Line)
 	}
-	return fmt.Sprintf("outcome file %s exists and belongs to another batch: remove it, or choose another --out", e.Name)
+	return fmt.Sprintf("outcome file %s exists and belongs to another batch, or to this command's last run, which is done: remove it, or choose another --out", e.Name)
 }
 
 // Put writes a line.
