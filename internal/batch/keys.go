@@ -22,7 +22,7 @@ const (
 
 var nameRE = regexp.MustCompile(`^[a-z0-9][a-z0-9_-]{0,63}$`)
 
-// ValidName says why name cannot name a batch or a lane, or nil.
+// ValidName says why name cannot name a batch, or nil.
 func ValidName(name string) error {
 	if !nameRE.MatchString(name) {
 		return fmt.Errorf("name %q: must be 1 to 64 of a-z, 0-9, _ and -, beginning with a letter or digit", name)

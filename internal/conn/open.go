@@ -58,7 +58,7 @@ func (t target) universal() *redis.UniversalOptions {
 		SentinelUsername: t.options.sentinelUser,
 		SentinelPassword: t.options.sentinelPassword,
 
-		PoolSize:     cmp.Or(t.options.poolSize, DefaultPoolSize),
+		PoolSize: cmp.Or(t.options.poolSize, DefaultPoolSize),
 		// A Redis that does not answer is told of after two timeouts, not four.
 		MaxRetries:   1,
 		DialTimeout:  cmp.Or(t.options.dialTimeout, DefaultTimeout),
