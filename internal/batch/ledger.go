@@ -361,15 +361,6 @@ func (l *Ledger) Lanes(ctx context.Context, name string) ([]string, error) {
 	return lanes, nil
 }
 
-// DeadLetters is how many failed outcomes the batch keeps with their payload.
-func (l *Ledger) DeadLetters(ctx context.Context, name string) (int64, error) {
-	n, err := l.rdb.HLen(ctx, deadKey(name)).Result()
-	if err != nil {
-		return 0, fmt.Errorf("count dead letters of batch %q: %w", name, err)
-	}
-	return n, nil
-}
-
 // Lease makes id the producer of a batch for a while, or returns who is. dead
 // names a holder known to have died, which does not count.
 func (l *Ledger) Lease(ctx context.Context, name, id, dead string, d time.Duration) (holder string, err error) {

@@ -89,6 +89,9 @@ type Feeder struct {
 
 // New returns a Feeder of a batch that Create has made.
 func New(rdb redis.UniversalClient, ledger *batch.Ledger, src source.Source, o Options) *Feeder {
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
 	collect := newCollector(rdb)
 	return &Feeder{
 		rdb: rdb, ledger: ledger, client: asynq.NewClientFromRedisClient(collect), collect: collect, src: src, opts: o,
@@ -225,6 +228,9 @@ func (f *Feeder) feedAgain(ctx context.Context, records []source.Record) error {
 	if f.sum() != f.found.Hash {
 		return &InputError{f.opts.Name, fed, fmt.Sprintf("its first %d records differ from those read before", fed)}
 	}
+	if err := f.dropGhosts(ctx); err != nil {
+		return err
+	}
 	for part := range slices.Chunk(f.held, chunk) {
 		if err := f.fillGaps(ctx, part); err != nil {
 			return err
@@ -234,6 +240,28 @@ func (f *Feeder) feedAgain(ctx context.Context, records []source.Record) error {
 	f.read.Store(fed)
 	f.wake(ctx)
 	return nil
+}
+
+// dropGhosts frees the IDs of held tasks that Redis has a record of, but nowhere where
+// they would be run: they could not be enqueued again.
+func (f *Feeder) dropGhosts(ctx context.Context) error {
+	return f.insist(ctx, func() error {
+		in, err := queue.Places(ctx, f.rdb, []string{f.opts.Lane}, f.opts.Name)
+		if err != nil {
+			return err
+		}
+		var lost []string
+		for _, t := range f.held {
+			if _, ok := in[t.seq]; !ok {
+				lost = append(lost, batch.TaskID(f.opts.Name, t.seq))
+			}
+		}
+		n, err := queue.DropGhosts(ctx, f.rdb, f.opts.Lane, lost)
+		if n > 0 {
+			f.opts.Log.Warn("tasks that Redis knew of but nobody would have run are enqueued again", "batch", f.opts.Name, "tasks", n)
+		}
+		return err
+	})
 }
 
 // fillGaps enqueues held tasks. Getting here may have taken long: those that have

@@ -74,6 +74,7 @@ type Follower struct {
 	given   atomic.Int64
 	turn    atomic.Int64
 	last    string // the last stream ID read
+	keep    string // where the stream may begin, when that is still to be said
 }
 
 type arrival struct {
@@ -234,17 +235,19 @@ func (f *Follower) commit(ctx context.Context) error {
 	for n < len(f.arrived) && f.arrived[n].given {
 		n++
 	}
-	if n == 0 {
-		return nil
+	if n > 0 {
+		f.keep = after(f.arrived[n-1].id)
+		f.arrived = append([]*arrival(nil), f.arrived[n:]...)
 	}
-	keep := after(f.arrived[n-1].id)
-	f.arrived = append([]*arrival(nil), f.arrived[n:]...)
-	if f.opts.Keep {
+	if f.keep == "" || f.opts.Keep {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	err := f.ledger.Trim(ctx, f.opts.Name, keep, f.given.Load())
+	err := f.ledger.Trim(ctx, f.opts.Name, f.keep, f.given.Load())
+	if err == nil {
+		f.keep = ""
+	}
 	if f.opts.Trouble != nil {
 		f.opts.Trouble(err, commitEvery) // if not now, it is trimmed with the next commit, or read again
 	}

@@ -428,3 +428,62 @@ func TestAnEntryThatIsNoOutcomeIsReported(t *testing.T) {
 		t.Error("it was trimmed")
 	}
 }
+
+// The trim of one commit failed; the last one makes up for it, also when nothing new
+// has come.
+func TestATrimThatFailedIsMadeUpFor(t *testing.T) {
+	b := mini(t)
+	b.record(0, 1, 2)
+	ctx, cancel := context.WithCancel(t.Context())
+	var sink memory
+	f := New(b.ledger, &sink, Options{Name: "b"})
+	entries, err := f.read(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		if err := f.take(e); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cancel()
+	if err := f.commit(ctx); err != nil || b.inStream() != 3 {
+		t.Fatalf("%v, %d in the stream", err, b.inStream())
+	}
+	if err := f.commit(t.Context()); err != nil || b.inStream() != 0 || b.given() != 3 {
+		t.Errorf("%v, %d in the stream, %d given", err, b.inStream(), b.given())
+	}
+}
+
+// A Redis that has lost its last writes has tasks run again whose outcomes were handed
+// on: those stand.
+func TestOutcomesThatComeAgainAreNotHandedOnAgain(t *testing.T) {
+	t.Parallel()
+	for _, ordered := range []bool{false, true} {
+		t.Run(fmt.Sprint("ordered ", ordered), func(t *testing.T) {
+			b := mini(t)
+			var sink memory
+			seen := 0
+			f := New(b.ledger, &sink, Options{Name: "b", Ordered: ordered, Seen: func(*batch.Outcome, time.Duration) error {
+				seen++
+				return nil
+			}})
+			done := b.start(f)
+			b.record(0, 1, 3)
+			b.await("they are read", func() bool { return f.Given() >= map[bool]int64{false: 3, true: 2}[ordered] })
+			for seq := range int64(4) { // the ledger has forgotten them
+				b.rdb.SetBit(t.Context(), "weir:{b}:bits:0", seq, 0)
+			}
+			b.rdb.HSet(t.Context(), "weir:{b}:batch", "ok", 0)
+			b.record(1, 3, 0, 2)
+			b.seal(4)
+			if err := wait(t, done); err != nil {
+				t.Fatal(err)
+			}
+			sink.want(t, map[bool]string{false: "0 1 3 2", true: "0 1 2 3"}[ordered])
+			if seen != 4 || b.inStream() != 0 {
+				t.Errorf("%d seen, %d in the stream", seen, b.inStream())
+			}
+		})
+	}
+}

@@ -4,6 +4,7 @@ import (
 	"context"
 	_ "embed"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -18,6 +19,10 @@ var (
 	//go:embed lua/postpone.lua
 	postponeSrc    string
 	postponeScript = redis.NewScript(postponeSrc)
+
+	//go:embed lua/ghosts.lua
+	ghostsSrc    string
+	ghostsScript = redis.NewScript(ghostsSrc)
 
 	//go:embed lua/giveback.lua
 	givebackSrc    string
@@ -155,6 +160,25 @@ func withdraw(ctx context.Context, rdb redis.UniversalClient, lane string, waiti
 		taken += n
 	}
 	return taken, nil
+}
+
+// DropGhosts removes what is left of tasks that are in no place where they would be
+// run, archived ones too, so that their IDs are free. It returns how many there were.
+func DropGhosts(ctx context.Context, rdb redis.UniversalClient, lane string, ids []string) (dropped int64, err error) {
+	keys := []string{Pending(lane), Active(lane), Scheduled(lane), Retry(lane), Archived(lane)}
+	for chunk := range slices.Chunk(ids, withdrawChunk) {
+		args := make([]any, 1, 1+len(chunk))
+		args[0] = TaskPrefix(lane)
+		for _, id := range chunk {
+			args = append(args, id)
+		}
+		n, err := ghostsScript.Run(ctx, rdb, keys, args...).Int64()
+		if err != nil {
+			return dropped, fmt.Errorf("look for ghosts in lane %q: %w", lane, err)
+		}
+		dropped += n
+	}
+	return dropped, nil
 }
 
 func reversed(ids []string) []string {

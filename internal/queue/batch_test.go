@@ -194,3 +194,32 @@ func TestErrorsOfRedisNameTheBatch(t *testing.T) {
 		}
 	}
 }
+
+func TestDropGhostsDropsWhatNobodyWouldRun(t *testing.T) {
+	both(t, func(t *testing.T, q *fixture) {
+		q.fill("x")
+		for _, id := range []string{"b:20", "b:21", "b:22"} {
+			q.add("x", id)
+		}
+		q.c.LRem(q.ctx, Pending("x"), 0, "b:20")
+		q.c.LRem(q.ctx, Pending("x"), 0, "b:21")
+		q.c.HSet(q.ctx, TaskPrefix("x")+"b:21", "state", "archived")
+		q.c.ZAdd(q.ctx, Archived("x"), redis.Z{Score: someLease, Member: "b:21"})
+		before := q.where("x")
+		var ids []string
+		for seq := range 300 {
+			ids = append(ids, fmt.Sprint("b:", seq))
+		}
+		if n, err := DropGhosts(q.ctx, q.c, "x", ids); n != 2 || err != nil {
+			t.Errorf("%d dropped, %v", n, err)
+		}
+		if after := q.where("x"); after != strings.Replace(before, ", archived b:21", "", 1) {
+			t.Errorf("there was %s,\nthere is %s", before, after)
+		}
+		q.add("x", "b:20")
+		q.add("x", "b:21")
+		if n, err := DropGhosts(q.ctx, q.c, "x", nil); n != 0 || err != nil {
+			t.Errorf("of none %d dropped, %v", n, err)
+		}
+	})
+}

@@ -25,6 +25,9 @@ func Scheduled(lane string) string { return prefix(lane) + "scheduled" }
 // Retry is the sorted set of IDs that run again, by when (Unix seconds).
 func Retry(lane string) string { return prefix(lane) + "retry" }
 
+// Archived is the sorted set of IDs that asynq has given up, by when (Unix seconds).
+func Archived(lane string) string { return prefix(lane) + "archived" }
+
 // Paused exists while the queue is paused.
 func Paused(lane string) string { return prefix(lane) + "paused" }
 
