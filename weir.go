@@ -25,6 +25,7 @@ import (
 	"fmt"
 	"iter"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -34,6 +35,7 @@ import (
 	"github.com/weir-tasks/weir/internal/feed"
 	"github.com/weir-tasks/weir/internal/follow"
 	"github.com/weir-tasks/weir/internal/produce"
+	"github.com/weir-tasks/weir/internal/source"
 	"github.com/weir-tasks/weir/internal/status"
 	"github.com/weir-tasks/weir/internal/work"
 	"github.com/weir-tasks/weir/tasks"
@@ -222,10 +224,59 @@ func (c *Client) Begin(ctx context.Context, t *tasks.Type, o BatchOptions) (*Bat
 	if o.Retries != 0 {
 		po.Retries = max(0, o.Retries)
 	}
-	producer := &produce.Producer{
+	return c.producer().Begin(ctx, po)
+}
+
+func (c *Client) producer() *produce.Producer {
+	return &produce.Producer{
 		RDB: c.rdb, Ledger: c.ledger, ID: produce.ID(work.Name()), Log: c.opts.Log, Trouble: c.trouble.Tell,
 	}
-	return producer.Begin(ctx, po)
+}
+
+// Repair feeds a batch once more from the input it was begun with: what has neither an
+// outcome nor a place in Redis is enqueued, nothing else. A *feed.InputError says that
+// it is other input.
+func (c *Client) Repair(ctx context.Context, name string, src source.Source) error {
+	info, err := c.ledger.Info(ctx, name)
+	if err != nil || info.Phase == batch.GivenUp || info.Complete() {
+		return err
+	}
+	b, err := c.producer().Begin(ctx, produce.Options{Name: name, Options: info.Options})
+	if err != nil {
+		return err
+	}
+	defer b.End()
+	return b.Feed(ctx, src)
+}
+
+// Failures yields the failed outcomes of a batch, each with its payload, in order of
+// seq. An error is the last thing it yields.
+func (c *Client) Failures(ctx context.Context, name string) iter.Seq2[*batch.Outcome, error] {
+	return func(yield func(*batch.Outcome, error) bool) {
+		seqs, err := c.ledger.FailedSeqs(ctx, name)
+		if err != nil {
+			yield(nil, err)
+			return
+		}
+		for part := range slices.Chunk(seqs, 500) {
+			outcomes, err := c.ledger.Failures(ctx, name, part)
+			if err != nil {
+				yield(nil, err)
+				return
+			}
+			for _, o := range outcomes {
+				if !yield(o, nil) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// Failed is the source of the payloads of those failed tasks of a batch that match
+// takes, for a batch of the same type: these tasks once more.
+func (c *Client) Failed(ctx context.Context, name string, t *tasks.Type, match func(*batch.Outcome) bool) source.Source {
+	return c.producer().Failures(ctx, name, t, match)
 }
 
 func or[T comparable](v, otherwise T) T {

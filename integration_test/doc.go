@@ -33,5 +33,7 @@
 //	a worker stops in order                     TestSIGTERMLetsRunningTasksFinish
 //	                                            TestSIGTERMGivesLongTasksBack
 //	                                            TestSecondSIGTERMLeavesAtOnce
+//	failed tasks are seen and retried           TestFailedTasksAreRunAgainAsANewBatch
+//	what was lost is enqueued again             TestRepairEnqueuesWhatIsMissing
 //	a producer stops in order                   TestInterruptedProducerLeavesNothingAndGoesOn
 package integration

@@ -130,7 +130,7 @@ func TestReadmesTranscriptsAreWhatIsPrinted(t *testing.T) {
 func TestReadmesConfigurationIsThatOfHelp(t *testing.T) {
 	t.Parallel()
 	commands := map[string][]string{"worker": {"worker"}}
-	for _, name := range []string{"run", "enqueue", "follow", "status", "cancel", "types", "ui"} {
+	for _, name := range producerCommands(t) {
 		commands[name] = []string{"producer", name}
 	}
 	var described []string
@@ -171,6 +171,36 @@ func TestReadmesConfigurationIsThatOfHelp(t *testing.T) {
 		t.Fatalf("only %d flags were found in the help", len(real))
 	}
 	sameLines(t, "configuration", described, real)
+}
+
+// producerCommands are those that its help lists.
+func producerCommands(t *testing.T) (names []string) {
+	t.Helper()
+	out, err := exec.Command(filepath.Join(binDir, "producer"), "--help").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, list, _ := strings.Cut(string(out), "\nCommands:\n")
+	for _, m := range regexp.MustCompile(`(?m)^  (\w+)  `).FindAllStringSubmatch(list, -1) {
+		names = append(names, m[1])
+	}
+	if len(names) < 7 {
+		t.Fatalf("found only %v", names)
+	}
+	return names
+}
+
+// TestReadmesListOfCommandsIsThatOfHelp: each command has its line.
+func TestReadmesListOfCommandsIsThatOfHelp(t *testing.T) {
+	t.Parallel()
+	var described []string
+	for _, cells := range rows(t, readme(t), "command", "does") {
+		words := strings.Fields(code(cells[0])[0])
+		if words[0] == "producer" {
+			described = append(described, words[1])
+		}
+	}
+	sameLines(t, "list of commands", described, producerCommands(t))
 }
 
 // TestReadmesMetricsAreThoseServed compares names, types and labels with what a

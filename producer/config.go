@@ -15,13 +15,16 @@ import (
 type grammar struct {
 	cli.Common
 
-	Run     runCmd     `cmd:"" help:"Enqueue, follow, and write the outcomes as NDJSON."`
-	Enqueue enqueueCmd `cmd:"" help:"Enqueue and leave; prints the batch's name."`
-	Follow  followCmd  `cmd:"" help:"Progress and outcomes of a batch started elsewhere."`
-	Status  statusCmd  `cmd:"" help:"One batch, or all."`
-	Cancel  cancelCmd  `cmd:"" help:"Give a batch up: what has no outcome gets the outcome cancelled."`
-	Types   typesCmd   `cmd:"" help:"Task types, their payload and result, their policy."`
-	UI      uiCmd      `cmd:"" name:"ui" help:"Serve the web UI: asynqmon on weir's queues."`
+	Run      runCmd      `cmd:"" help:"Enqueue, follow, and write the outcomes as NDJSON."`
+	Enqueue  enqueueCmd  `cmd:"" help:"Enqueue and leave; prints the batch's name."`
+	Follow   followCmd   `cmd:"" help:"Progress and outcomes of a batch started elsewhere."`
+	Status   statusCmd   `cmd:"" help:"One batch, or all."`
+	Cancel   cancelCmd   `cmd:"" help:"Give a batch up: what has no outcome gets the outcome cancelled."`
+	Failures failuresCmd `cmd:"" help:"The failed tasks of a batch, each with its payload, as NDJSON."`
+	Retry    retryCmd    `cmd:"" help:"The failed tasks of a batch again, as a new batch."`
+	Repair   repairCmd   `cmd:"" help:"Enqueue what a batch has lost: what has neither an outcome nor a place in Redis."`
+	Types    typesCmd    `cmd:"" help:"Task types, their payload and result, their policy."`
+	UI       uiCmd       `cmd:"" name:"ui" help:"Serve the web UI: asynqmon on weir's queues."`
 }
 
 type config struct {
@@ -45,25 +48,46 @@ func (c *config) run(ctx context.Context) error {
 	return c.command.Run()
 }
 
-// batchFlags are those of run and enqueue.
-type batchFlags struct {
+// inputFlags say where a batch's tasks come from.
+type inputFlags struct {
 	Type  string   `arg:"" help:"Task type; see producer types."`
 	Files []string `arg:"" optional:"" name:"file" help:"Input files, in turn; - or none is stdin. What is gzip or zstd is unpacked."`
 
+	Repeat  int64  `help:"N generated tasks instead of input; {n} in the payload is the number." placeholder:"N"`
+	Payload string `help:"Payload of generated tasks; without --repeat, one task." placeholder:"JSON"`
+	Format  string `help:"Form of the input: auto (by the file's name), lines, ndjson or csv." default:"auto" enum:"auto,lines,ndjson,csv"`
+	Limit   int64  `help:"Stop reading after N records." placeholder:"N"`
+}
+
+// batchFlags say how a batch is run.
+type batchFlags struct {
 	Batch       string        `help:"The batch's name. Default: derived from type, input and options, so that the same command goes on with an unfinished batch." placeholder:"NAME"`
 	Lane        string        `help:"Lane of the tasks. Default: the type's." placeholder:"NAME"`
 	Timeout     time.Duration `help:"Time one attempt may take. Default: the type's." placeholder:"D"`
 	Retries     *int          `help:"Attempts after the first. Default: the type's." placeholder:"N"`
 	Backoff     time.Duration `help:"Base of the exponential backoff between attempts. Default: the type's." placeholder:"D"`
 	Window      int64         `help:"Most tasks in Redis without an outcome. Default: a few times what the live workers run at once." placeholder:"N"`
-	Repeat      int64         `help:"N generated tasks instead of input; {n} in the payload is the number." placeholder:"N"`
-	Payload     string        `help:"Payload of generated tasks; without --repeat, one task." placeholder:"JSON"`
-	Format      string        `help:"Form of the input: auto (by the file's name), lines, ndjson or csv." default:"auto" enum:"auto,lines,ndjson,csv"`
-	Limit       int64         `help:"Stop reading after N records." placeholder:"N"`
 	WithPayload bool          `help:"Add the payload to each outcome."`
 	MaxFailures int64         `help:"Failed tasks a batch may keep before it pauses." default:"100000"`
 	Keep        time.Duration `help:"How long a done batch's record stays." default:"168h"`
 	Quiet       bool          `help:"No progress and no summary." short:"q"`
+}
+
+// validate reports all that is wrong at once.
+func (f *inputFlags) validate() error {
+	var errs []error
+	errs = append(errs, inRange("--repeat", f.Repeat), inRange("--limit", f.Limit))
+	if (f.Repeat > 0 || f.Payload != "") && len(f.Files) > 0 {
+		errs = append(errs, errors.New("--repeat and --payload generate the tasks: give no FILE beside them"))
+	}
+	return errors.Join(errs...)
+}
+
+func inRange(flag string, n int64) error {
+	if n < 0 || n > batch.MaxTasks {
+		return fmt.Errorf("%s %d: must be from 1 to %d", flag, n, int64(batch.MaxTasks))
+	}
+	return nil
 }
 
 // validate reports all that is wrong at once.
@@ -97,19 +121,6 @@ func (f *batchFlags) validate() error {
 	if f.Retries != nil && (*f.Retries < 0 || *f.Retries > 100_000) {
 		bad("--retries %d: must be from 0 to 100000", *f.Retries)
 	}
-	for _, n := range []struct {
-		name string
-		n    int64
-	}{{"--window", f.Window}, {"--repeat", f.Repeat}, {"--limit", f.Limit}, {"--max-failures", f.MaxFailures}} {
-		if n.n < 0 || n.n > batch.MaxTasks {
-			bad("%s %d: must be from 1 to %d", n.name, n.n, int64(batch.MaxTasks))
-		}
-	}
-	if (f.Repeat > 0 || f.Payload != "") && len(f.Files) > 0 {
-		bad("--repeat and --payload generate the tasks: give no FILE beside them")
-	}
-	if len(errs) > 0 {
-		return &cli.Status{Code: cli.Usage, Err: errors.Join(errs...)}
-	}
-	return nil
+	errs = append(errs, inRange("--window", f.Window), inRange("--max-failures", f.MaxFailures))
+	return errors.Join(errs...)
 }

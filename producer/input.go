@@ -3,6 +3,7 @@ package main
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -24,10 +25,10 @@ type input struct {
 	again bool
 }
 
-// open checks the type and the input before anything touches Redis.
-func (f *batchFlags) open() (*input, error) {
-	if err := f.validate(); err != nil {
-		return nil, err
+// open checks the flags, the type and the input before anything touches Redis.
+func (f *inputFlags) open(b *batchFlags) (*input, error) {
+	if err := errors.Join(f.validate(), b.validate()); err != nil {
+		return nil, &cli.Status{Code: cli.Usage, Err: err}
 	}
 	typ, ok := tasks.Lookup(f.Type)
 	if !ok {
@@ -103,7 +104,7 @@ func (f *batchFlags) options(in *input) weir.BatchOptions {
 		}
 	}
 	sum := sha256.Sum256(fmt.Append(nil, in.what, "\x00", o.Lane, o.Timeout, o.Retries, o.Backoff, o.WithPayload))
-	o.Stem = f.Type
+	o.Stem = in.typ.Name()
 	if in.again {
 		o.Stem += "-" + hex.EncodeToString(sum[:4])
 	}

@@ -26,13 +26,16 @@ func needRedis(common *cli.Common, command string) error {
 	return nil
 }
 
-type enqueueCmd struct{ batchFlags }
+type enqueueCmd struct {
+	inputFlags
+	batchFlags
+}
 
 func (e *enqueueCmd) Run(ctx context.Context, common *cli.Common) error {
 	if err := needRedis(common, "enqueue"); err != nil {
 		return err
 	}
-	in, err := e.open()
+	in, err := e.open(&e.batchFlags)
 	if err != nil {
 		return err
 	}

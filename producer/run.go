@@ -19,11 +19,17 @@ import (
 	"github.com/weir-tasks/weir/tasks"
 )
 
+// outFlags say what is done with a batch's outcomes.
+type outFlags struct {
+	Out      string `help:"Write the outcomes to this file, synced and complete; a restart goes on with it." placeholder:"FILE"`
+	Ordered  bool   `help:"Outcomes in the order of input."`
+	FailFast bool   `help:"Cancel the batch at the first failure."`
+}
+
 type runCmd struct {
+	inputFlags
 	batchFlags
-	Out         string            `help:"Write the outcomes to this file, synced and complete; a restart goes on with it." placeholder:"FILE"`
-	Ordered     bool              `help:"Outcomes in the order of input."`
-	FailFast    bool              `help:"Cancel the batch at the first failure."`
+	outFlags
 	Concurrency int               `help:"Without --redis: tasks run at once in this process." default:"50" short:"c"`
 	AllowExec   map[string]string `help:"Without --redis: let exec tasks run this command under this name." placeholder:"NAME=/PATH" mapsep:";"`
 }
@@ -32,7 +38,7 @@ type runCmd struct {
 //
 //	input -> feed -> Redis -> workers (here, without --redis) -> outcomes -> follow -> sink
 func (r *runCmd) Run(ctx context.Context, common *cli.Common) error {
-	in, err := r.open()
+	in, err := r.open(&r.batchFlags)
 	if err != nil {
 		return err
 	}
@@ -51,11 +57,15 @@ func (r *runCmd) Run(ctx context.Context, common *cli.Common) error {
 		defer worker.Stop()
 	}
 
-	o := r.options(in)
-	o.Ordered, o.FailFast = r.Ordered, r.FailFast
-	if r.Out != "" {
-		if o.Out, err = filepath.Abs(r.Out); err != nil {
-			return cli.UsageError("--out %s: %w", r.Out, err)
+	return r.produce(ctx, s, client, in, r.options(in))
+}
+
+// produce runs a batch to its end.
+func (f *outFlags) produce(ctx context.Context, s *screen, client *weir.Client, in *input, o weir.BatchOptions) (err error) {
+	o.Ordered, o.FailFast = f.Ordered, f.FailFast
+	if f.Out != "" {
+		if o.Out, err = filepath.Abs(f.Out); err != nil {
+			return cli.UsageError("--out %s: %w", f.Out, err)
 		}
 	}
 	b, err := client.Begin(ctx, in.typ, o)
@@ -63,7 +73,7 @@ func (r *runCmd) Run(ctx context.Context, common *cli.Common) error {
 		return beginError(ctx, err)
 	}
 	defer b.End()
-	sink, given, err := r.openSink(ctx, b, s)
+	sink, given, err := f.openSink(ctx, b, s)
 	if err != nil {
 		return err
 	}
@@ -102,15 +112,15 @@ type closingSink interface {
 }
 
 // openSink opens where outcomes go, and tells how many went there before.
-func (r *runCmd) openSink(ctx context.Context, b *weir.Batch, s *screen) (sink closingSink, given int64, err error) {
+func (f *outFlags) openSink(ctx context.Context, b *weir.Batch, s *screen) (sink closingSink, given int64, err error) {
 	resumed := b.Resumed()
 	if resumed != nil {
 		given = resumed.Given
 	}
-	if r.Out == "" {
+	if f.Out == "" {
 		return stdout{follow.NewStream(s.report.Beside(os.Stdout))}, given, nil
 	}
-	file, err := follow.OpenFile(r.Out, resumed != nil)
+	file, err := follow.OpenFile(f.Out, resumed != nil)
 	if err != nil {
 		if resumed == nil {
 			err = errors.Join(err, b.Discard(ctx))

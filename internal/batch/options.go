@@ -34,6 +34,9 @@ type Options struct {
 // Timeout is the time one attempt may take.
 func (o *Options) Timeout() time.Duration { return time.Duration(o.TimeoutMS) * time.Millisecond }
 
+// Backoff is the base of the exponential backoff.
+func (o *Options) Backoff() time.Duration { return time.Duration(o.BackoffMS) * time.Millisecond }
+
 // Differs names the first option in which o and p differ, or "".
 func (o *Options) Differs(p *Options) string {
 	for _, f := range []struct {

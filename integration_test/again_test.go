@@ -1,0 +1,112 @@
+package integration_test
+
+import (
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"github.com/weir-tasks/weir/internal/batch"
+	"github.com/weir-tasks/weir/internal/conn/conntest"
+	"github.com/weir-tasks/weir/internal/queue"
+)
+
+// What failed is seen with its payload, sorted by class and text, and run again as a
+// batch of its own when the cause is mended.
+func TestFailedTasksAreRunAgainAsANewBatch(t *testing.T) {
+	t.Parallel()
+	var mended atomic.Bool
+	service := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch {
+		case mended.Load():
+		case strings.HasPrefix(r.URL.Path, "/gone"):
+			w.WriteHeader(http.StatusNotFound)
+		case strings.HasPrefix(r.URL.Path, "/broken"):
+			w.WriteHeader(http.StatusInternalServerError)
+		}
+	}))
+	defer service.Close()
+	url := conntest.Server(t).URL()
+	startWorker(t, url)
+	var urls strings.Builder
+	for i := range 60 {
+		fmt.Fprintf(&urls, "%s/%s/%d\n", service.URL, []string{"gone", "good", "broken"}[i%3], i)
+	}
+	urls.WriteString("no url\n")
+	producerReading(t, urls.String(), url, "run", "http", "--batch", "b", "--retries", "0").exits(t, 1)
+
+	for args, want := range map[string]int{
+		"": 41, "--class permanent": 20, "--class exhausted": 20, "--class invalid": 1, "--class timeout": 0,
+		"--match 404": 20, "--class permanent --match 500": 0,
+	} {
+		r := producer(t, url, append([]string{"failures", "b"}, strings.Fields(args)...)...).exits(t, 0)
+		all := outcomes(t, r.stdout)
+		if len(all) != want {
+			t.Errorf("failures %s: %d, want %d", args, len(all), want)
+		}
+		for i, o := range all {
+			if o.State != batch.Failed || len(o.Payload) == 0 || i > 0 && o.Seq <= all[i-1].Seq {
+				t.Errorf("failures %s: %+v", args, o)
+			}
+		}
+	}
+
+	r := producer(t, url, "retry", "b", "--class", "permanent").exits(t, 1) // not mended yet
+	r.says(t, "batch b-retry: done")
+	mended.Store(true)
+	r = producer(t, url, "retry", "b", "--class", "permanent", "--ordered").exits(t, 0)
+	r.says(t, "batch b-retry-2: done")
+	allOK(t, outcomes(t, r.stdout), 20)
+	r = producer(t, url, "retry", "b").exits(t, 1)
+	r.says(t, "ok 40 + failed 1", "failed: invalid 1")
+
+	producer(t, url, "retry", "b-retry-2").exits(t, 0).says(t, "batch b-retry-2: nothing failed, there is nothing to retry")
+	producer(t, url, "retry", "nope").exits(t, 2).says(t, `batch "nope": no such batch`)
+	producer(t, url, "failures", "nope").exits(t, 2).says(t, `batch "nope": no such batch`)
+	waiting := producer(t, url, "enqueue", "sleep", "--batch", "c", "--payload", `{"task_number":1,"seconds":60}`)
+	waiting.exits(t, 0)
+	producer(t, url, "retry", "c").exits(t, 2).says(t, `batch "c" still runs; wait for its end (producer follow c), or cancel it`)
+}
+
+// Tasks that were taken out of Redis by hand, or that it knows of but nobody would run,
+// come back from the input.
+func TestRepairEnqueuesWhatIsMissing(t *testing.T) {
+	t.Parallel()
+	const n = 200
+	server := conntest.Server(t)
+	url, rdb := server.URL(), server.Client()
+	repeat := func(n int) []string { return []string{"square", "--repeat", fmt.Sprint(n)} }
+	producer(t, url, append([]string{"enqueue", "--batch", "b"}, repeat(n)...)...).exits(t, 0)
+	for seq := range 30 {
+		id := batch.TaskID("b", int64(seq*6))
+		must(t, rdb.LRem(t.Context(), queue.Pending("square"), 0, id).Err())
+		switch seq % 3 {
+		case 0:
+			must(t, rdb.Del(t.Context(), queue.TaskPrefix("square")+id).Err())
+		case 1: // a ghost
+		case 2:
+			must(t, rdb.HSet(t.Context(), queue.TaskPrefix("square")+id, "state", "archived").Err())
+			must(t, rdb.Do(t.Context(), "ZADD", queue.Archived("square"), 1, id).Err())
+		}
+	}
+	if s := status(t, url, "b"); s.Pending != n-30 || s.Missing != 30 {
+		t.Errorf("%+v", s)
+	}
+
+	repair := func(n int) []string { return append([]string{"repair", "b"}, repeat(n)...) }
+	producer(t, url, repair(n-1)...).exits(t, 2).says(t, "and now has 199")
+	producer(t, url, "repair", "b", "fibonacci", "--repeat", "5").exits(t, 2).says(t, `batch "b" is of type square, not fibonacci`)
+	producer(t, url, "repair", "nope", "square", "--repeat", "5").exits(t, 2).says(t, `batch "nope": no such batch`)
+	if s := status(t, url, "b"); s.Missing != 30 {
+		t.Errorf("refused, repair has changed the batch: %+v", s)
+	}
+
+	producer(t, url, repair(n)...).exits(t, 0).says(t, "30 tasks were missing, 0 are")
+	producer(t, url, repair(n)...).exits(t, 0).says(t, "0 tasks were missing, 0 are")
+	producer(t, url, repair(n+1)...).exits(t, 2).says(t, "it had 200 records, and now has more")
+	startWorker(t, url)
+	allOK(t, producer(t, url, "follow", "b").exits(t, 0).outcomes(t), n)
+	producer(t, url, repair(n)...).exits(t, 0).says(t, "every task has its outcome, there is nothing to repair")
+}

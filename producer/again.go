@@ -1,0 +1,175 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/weir-tasks/weir"
+	"github.com/weir-tasks/weir/internal/batch"
+	"github.com/weir-tasks/weir/internal/cli"
+	"github.com/weir-tasks/weir/internal/feed"
+	"github.com/weir-tasks/weir/internal/status"
+	"github.com/weir-tasks/weir/tasks"
+)
+
+// failedFlags pick failed tasks of a batch.
+type failedFlags struct {
+	Of    string      `arg:"" name:"batch" help:"The batch's name."`
+	Class batch.Class `help:"Only those of this class: invalid, permanent, timeout, panic, exhausted ..." placeholder:"CLASS"`
+	Match string      `help:"Only those with this text in their error." placeholder:"TEXT"`
+}
+
+func (f *failedFlags) match(o *batch.Outcome) bool {
+	return (f.Class == "" || o.Class == f.Class) && strings.Contains(o.Error, f.Match)
+}
+
+// what describes them.
+func (f *failedFlags) what() string {
+	what := "failures of " + f.Of
+	if f.Class != "" {
+		what += " of class " + string(f.Class)
+	}
+	if f.Match != "" {
+		what += fmt.Sprintf(" with %q", f.Match)
+	}
+	return what
+}
+
+type failuresCmd struct{ failedFlags }
+
+func (c *failuresCmd) Run(ctx context.Context, common *cli.Common) error {
+	client, _, err := theBatch(ctx, common, newScreen(common, true), "failures", c.Of)
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	out := json.NewEncoder(os.Stdout)
+	out.SetEscapeHTML(false)
+	for o, err := range client.Failures(ctx, c.Of) {
+		if err != nil {
+			return err
+		}
+		if !c.match(o) {
+			continue
+		}
+		if err := out.Encode(o); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+type retryCmd struct {
+	failedFlags
+	batchFlags
+	outFlags
+}
+
+// Run is the main job on the failed tasks of another batch.
+func (r *retryCmd) Run(ctx context.Context, common *cli.Common) error {
+	if err := r.validate(); err != nil {
+		return &cli.Status{Code: cli.Usage, Err: err}
+	}
+	s := newScreen(common, r.Quiet)
+	client, st, err := theBatch(ctx, common, s, "retry", r.Of)
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	typ, known := tasks.Lookup(st.Options.Type)
+	switch {
+	case !known:
+		return cli.UsageError("batch %q is of type %q, which this program does not have", r.Of, st.Options.Type)
+	case !st.Complete():
+		return cli.UsageError("batch %q still runs; wait for its end (producer follow %s), or cancel it", r.Of, r.Of)
+	case st.Failed == 0:
+		s.report.Note("batch %s: nothing failed, there is nothing to retry", r.Of)
+		return nil
+	}
+	in := &input{Source: client.Failed(ctx, r.Of, typ, r.match), typ: typ, what: r.what(), again: true}
+	defer in.Close()
+	r.like(&st.Options)
+	o := r.options(in)
+	o.Stem = r.Of + "-retry"
+	return r.produce(ctx, s, client, in, o)
+}
+
+// like fills in what was not given with what another batch was run with.
+func (f *batchFlags) like(o *batch.Options) {
+	if f.Lane == "" {
+		f.Lane = o.Lane
+	}
+	if f.Timeout == 0 {
+		f.Timeout = o.Timeout()
+	}
+	if f.Retries == nil {
+		f.Retries = &o.Retries
+	}
+	if f.Backoff == 0 {
+		f.Backoff = o.Backoff()
+	}
+}
+
+type repairCmd struct {
+	Of string `arg:"" name:"batch" help:"The batch's name."`
+	inputFlags
+	Quiet bool `help:"No summary." short:"q"`
+}
+
+func (r *repairCmd) Run(ctx context.Context, common *cli.Common) error {
+	in, err := r.open(&batchFlags{})
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	s := newScreen(common, r.Quiet)
+	client, before, err := theBatch(ctx, common, s, "repair", r.Of)
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	switch {
+	case before.Options.Type != in.typ.Name():
+		return cli.UsageError("batch %q is of type %s, not %s", r.Of, before.Options.Type, in.typ.Name())
+	case before.Phase == batch.GivenUp:
+		return cli.UsageError("batch %q was cancelled; there is nothing to repair", r.Of)
+	case before.Complete():
+		s.report.Note("batch %s: every task has its outcome, there is nothing to repair", r.Of)
+		return nil
+	}
+	err = client.Repair(ctx, r.Of, in.Source)
+	var other *feed.InputError
+	switch {
+	case errors.As(err, &other):
+		return &cli.Status{Code: cli.Usage, Err: err}
+	case err != nil:
+		return beginError(ctx, err)
+	}
+	after, err := client.Status(ctx, r.Of)
+	if err != nil {
+		return err
+	}
+	s.report.Note("batch %s: %d tasks were missing, %d are; producer follow %s shows what becomes of it",
+		r.Of, before.Missing(), after.Missing(), r.Of)
+	return nil
+}
+
+// theBatch connects for a command about one batch, and reads how it stands.
+func theBatch(ctx context.Context, common *cli.Common, s *screen, command, name string) (*weir.Client, *status.Status, error) {
+	if err := needRedis(common, command); err != nil {
+		return nil, nil, err
+	}
+	client, err := s.connect(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	st, err := client.Status(ctx, name)
+	if err != nil {
+		return nil, nil, errors.Join(notFound(err), client.Close())
+	}
+	return client, st, nil
+}
