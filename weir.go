@@ -194,6 +194,9 @@ type BatchOptions struct {
 	WithPayload bool
 	// MaxFailures pauses the batch when it keeps so many failed tasks; 0 is no limit.
 	MaxFailures int64
+	// Deadline is how long after the batch's begin a task without an outcome fails,
+	// class expired; 0 is never.
+	Deadline time.Duration
 	// Keep is how long the batch's record stays after it is done; default 7 days.
 	Keep time.Duration
 	// Input describes the input, Out the file the outcomes go to; both belong to
@@ -216,7 +219,8 @@ func (c *Client) Begin(ctx context.Context, t *tasks.Type, o BatchOptions) (*Bat
 			Type: t.Name(), Lane: or(o.Lane, p.Lane),
 			TimeoutMS: or(o.Timeout, p.Timeout).Milliseconds(), Retries: p.Retries,
 			BackoffMS: or(o.Backoff, p.Backoff).Milliseconds(), MaxBackoffMS: max(p.MaxBackoff, o.Backoff).Milliseconds(),
-			Ordered: o.Ordered, WithPayload: o.WithPayload, Input: o.Input, Out: o.Out, KeepMS: or(o.Keep, 7*24*time.Hour).Milliseconds(),
+			DeadlineMS: o.Deadline.Milliseconds(),
+			Ordered:    o.Ordered, WithPayload: o.WithPayload, Input: o.Input, Out: o.Out, KeepMS: or(o.Keep, 7*24*time.Hour).Milliseconds(),
 		},
 		Name: o.Name, Stem: or(o.Stem, t.Name()), Again: o.Again,
 		Window: o.Window, MaxFailures: o.MaxFailures, FailFast: o.FailFast,
@@ -300,6 +304,22 @@ func (c *Client) Batches(ctx context.Context) ([]*batch.Info, error) { return c.
 // cancelled. It returns when all have one, or when ctx ends.
 func (c *Client) Cancel(ctx context.Context, name string) error {
 	return feed.Cancel(ctx, c.rdb, c.ledger, name)
+}
+
+// Pause lets no further attempt of a batch begin until Resume; running ones finish.
+func (c *Client) Pause(ctx context.Context, name string) error {
+	if _, err := c.ledger.Info(ctx, name); err != nil {
+		return err
+	}
+	return feed.Pause(ctx, c.rdb, c.ledger, name)
+}
+
+// Resume ends Pause.
+func (c *Client) Resume(ctx context.Context, name string) error {
+	if _, err := c.ledger.Info(ctx, name); err != nil {
+		return err
+	}
+	return feed.Unpause(ctx, c.rdb, c.ledger, name)
 }
 
 // Follow hands on the outcomes of a batch that is produced elsewhere, those that

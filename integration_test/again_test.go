@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/weir-tasks/weir/internal/batch"
 	"github.com/weir-tasks/weir/internal/conn/conntest"
@@ -109,4 +110,70 @@ func TestRepairEnqueuesWhatIsMissing(t *testing.T) {
 	startWorker(t, url)
 	allOK(t, producer(t, url, "follow", "b").exits(t, 0).outcomes(t), n)
 	producer(t, url, repair(n)...).exits(t, 0).says(t, "every task has its outcome, there is nothing to repair")
+}
+
+// A paused batch's running tasks finish, no other begins; resumed, it goes on.
+func TestAPausedBatchGoesOnWhenItIsResumed(t *testing.T) {
+	t.Parallel()
+	const n = 300
+	url := conntest.Server(t).URL()
+	startWorker(t, url, "--concurrency", "5")
+	p := startProducer(t, url, "run", "sleep", "--batch", "b", "--repeat", fmt.Sprint(n), "--window", "50", "--payload", sleepOf(20*time.Millisecond))
+	p.prints(20)
+	producer(t, url, "pause", "b").exits(t, 0).says(t, "paused: producer resume b goes on with it")
+	awaitStanding(t, url, "b", "what ran has finished", func(s standing) bool { return s.Active == 0 && s.Pending == 0 })
+	before := status(t, url, "b")
+	time.Sleep(3 * time.Second) // nothing happens
+	if now := status(t, url, "b"); now.OK != before.OK || now.Read != before.Read || !p.running() {
+		t.Errorf("paused, it went from %+v to %+v", before, now)
+	}
+	producer(t, url, "resume", "b").exits(t, 0)
+	allOK(t, p.wait().exits(t, 0).outcomes(t), n)
+	producer(t, url, "pause", "b").exits(t, 2).says(t, `batch "b" is over; there is nothing to pause`)
+	producer(t, url, "resume", "nope").exits(t, 2).says(t, `batch "nope": no such batch`)
+}
+
+// At its deadline a batch ends: each task has its outcome, those that did not come to
+// theirs are failed and expired. Also without any worker.
+func TestADeadlineEndsABatch(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name    string
+		workers int
+		args    []string
+	}{
+		{"slow tasks", 1, []string{"--repeat", "100", "--payload", sleepOf(700 * time.Millisecond)}},
+		{"no worker", 0, []string{"--repeat", "100", "--payload", sleepOf(time.Millisecond)}},
+		{"long backoff", 1, []string{"--repeat", "3", "--payload", `{"task_number":1,"seconds":0,"fail":"unexpected"}`, "--backoff", "1h"}},
+		{"endless input", 1, []string{"--repeat", "1000000000", "--window", "20", "--payload", sleepOf(100 * time.Millisecond)}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			url := conntest.Server(t).URL()
+			for range c.workers {
+				startWorker(t, url, "--concurrency", "5")
+			}
+			r := producer(t, url, append([]string{"run", "sleep", "--batch", "b", "--deadline", "2s"}, c.args...)...).exits(t, 1)
+			all := r.outcomes(t)
+			states := map[string]int{}
+			for _, o := range bySeq(t, all, len(all)) {
+				states[fmt.Sprint(o.State, o.Class)]++
+			}
+			t.Logf("%v in %v", states, r.took)
+			if states["ok"]+states["failedexpired"] != len(all) || states["failedexpired"] == 0 || r.took > 8*time.Second {
+				t.Errorf("%v in %v", states, r.took)
+			}
+			s := status(t, url, "b")
+			s.addsUp(t)
+			if s.Read != int64(len(all)) || s.Pending+s.Active+s.Retry+s.Scheduled != 0 {
+				t.Errorf("%d outcomes, %+v", len(all), s)
+			}
+			failed := outcomes(t, producer(t, url, "failures", "b", "--class", "expired").exits(t, 0).stdout)
+			for _, o := range failed {
+				if len(o.Payload) == 0 {
+					t.Errorf("seq %d is kept without its payload", o.Seq)
+				}
+			}
+		})
+	}
 }

@@ -35,5 +35,7 @@
 //	                                            TestSecondSIGTERMLeavesAtOnce
 //	failed tasks are seen and retried           TestFailedTasksAreRunAgainAsANewBatch
 //	what was lost is enqueued again             TestRepairEnqueuesWhatIsMissing
+//	a batch is paused, has a deadline           TestAPausedBatchGoesOnWhenItIsResumed
+//	                                            TestADeadlineEndsABatch
 //	a producer stops in order                   TestInterruptedProducerLeavesNothingAndGoesOn
 package integration

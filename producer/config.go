@@ -20,6 +20,8 @@ type grammar struct {
 	Follow   followCmd   `cmd:"" help:"Progress and outcomes of a batch started elsewhere."`
 	Status   statusCmd   `cmd:"" help:"One batch, or all."`
 	Cancel   cancelCmd   `cmd:"" help:"Give a batch up: what has no outcome gets the outcome cancelled."`
+	Pause    pauseCmd    `cmd:"" help:"Let no further attempt of a batch begin."`
+	Resume   resumeCmd   `cmd:"" help:"Go on with a paused batch."`
 	Failures failuresCmd `cmd:"" help:"The failed tasks of a batch, each with its payload, as NDJSON."`
 	Retry    retryCmd    `cmd:"" help:"The failed tasks of a batch again, as a new batch."`
 	Repair   repairCmd   `cmd:"" help:"Enqueue what a batch has lost: what has neither an outcome nor a place in Redis."`
@@ -66,6 +68,7 @@ type batchFlags struct {
 	Timeout     time.Duration `help:"Time one attempt may take. Default: the type's." placeholder:"D"`
 	Retries     *int          `help:"Attempts after the first. Default: the type's." placeholder:"N"`
 	Backoff     time.Duration `help:"Base of the exponential backoff between attempts. Default: the type's." placeholder:"D"`
+	Deadline    time.Duration `help:"Time the batch may take; then what has no outcome fails, class expired." placeholder:"D"`
 	Window      int64         `help:"Most tasks in Redis without an outcome. Default: a few times what the live workers run at once." placeholder:"N"`
 	WithPayload bool          `help:"Add the payload to each outcome."`
 	MaxFailures int64         `help:"Failed tasks a batch may keep before it pauses." default:"100000"`
@@ -107,7 +110,7 @@ func (f *batchFlags) validate() error {
 	for _, d := range []struct {
 		name string
 		d    time.Duration
-	}{{"--timeout", f.Timeout}, {"--backoff", f.Backoff}, {"--keep", f.Keep}} {
+	}{{"--timeout", f.Timeout}, {"--backoff", f.Backoff}, {"--keep", f.Keep}, {"--deadline", f.Deadline}} {
 		if d.d < 0 {
 			bad("%s %v: must not be negative", d.name, d.d)
 		}
@@ -117,6 +120,9 @@ func (f *batchFlags) validate() error {
 	}
 	if f.Timeout > 0 && f.Timeout < time.Millisecond {
 		bad("--timeout %v: must be at least 1ms", f.Timeout)
+	}
+	if f.Deadline > 0 && f.Deadline < time.Millisecond {
+		bad("--deadline %v: must be at least 1ms", f.Deadline)
 	}
 	if f.Retries != nil && (*f.Retries < 0 || *f.Retries > 100_000) {
 		bad("--retries %d: must be from 0 to 100000", *f.Retries)

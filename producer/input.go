@@ -93,7 +93,7 @@ func describe(files []string) (what string, again bool) {
 // options are the batch's, as the flags and the input say.
 func (f *batchFlags) options(in *input) weir.BatchOptions {
 	o := weir.BatchOptions{
-		Name: f.Batch, Lane: f.Lane, Timeout: f.Timeout, Backoff: f.Backoff, Window: f.Window,
+		Name: f.Batch, Lane: f.Lane, Timeout: f.Timeout, Backoff: f.Backoff, Window: f.Window, Deadline: f.Deadline,
 		WithPayload: f.WithPayload, MaxFailures: f.MaxFailures, Keep: f.Keep,
 		Input: in.what, Again: in.again,
 	}
@@ -103,7 +103,7 @@ func (f *batchFlags) options(in *input) weir.BatchOptions {
 			o.Retries = tasks.NoRetries
 		}
 	}
-	sum := sha256.Sum256(fmt.Append(nil, in.what, "\x00", o.Lane, o.Timeout, o.Retries, o.Backoff, o.WithPayload))
+	sum := sha256.Sum256(fmt.Append(nil, in.what, "\x00", o.Lane, o.Timeout, o.Retries, o.Backoff, o.Deadline, o.WithPayload))
 	o.Stem = in.typ.Name()
 	if in.again {
 		o.Stem += "-" + hex.EncodeToString(sum[:4])

@@ -10,6 +10,7 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"github.com/weir-tasks/weir"
 	"github.com/weir-tasks/weir/internal/batch"
 	"github.com/weir-tasks/weir/internal/cli"
 	"github.com/weir-tasks/weir/internal/follow"
@@ -140,6 +141,41 @@ func (c *cancelCmd) Run(ctx context.Context, common *cli.Common) error {
 	return err
 }
 
+type pauseCmd struct {
+	Batch string `arg:"" help:"The batch's name."`
+}
+
+func (c *pauseCmd) Run(ctx context.Context, common *cli.Common) error {
+	return changeBatch(ctx, common, "pause", c.Batch, (*weir.Client).Pause)
+}
+
+type resumeCmd struct {
+	Batch string `arg:"" help:"The batch's name."`
+}
+
+func (c *resumeCmd) Run(ctx context.Context, common *cli.Common) error {
+	return changeBatch(ctx, common, "resume", c.Batch, (*weir.Client).Resume)
+}
+
+// changeBatch does something to a batch and shows how it stands then.
+func changeBatch(ctx context.Context, common *cli.Common, command, name string, change func(*weir.Client, context.Context, string) error) error {
+	client, st, err := theBatch(ctx, common, newScreen(common, false), command, name)
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	if st.Complete() || st.Phase == batch.GivenUp {
+		return cli.UsageError("batch %q is over; there is nothing to %s", name, command)
+	}
+	if err := change(client, ctx, name); err != nil {
+		return err
+	}
+	if st, err = client.Status(ctx, name); err != nil {
+		return err
+	}
+	return printStatus(os.Stderr, st)
+}
+
 type statusCmd struct {
 	Batch string `arg:"" optional:"" help:"The batch's name; all batches without."`
 	JSON  bool   `name:"json" help:"As JSON, one object a batch."`
@@ -197,6 +233,8 @@ func jsonStatus(st *status.Status) any {
 		Type      string    `json:"type"`
 		State     string    `json:"state"`
 		Stopped   bool      `json:"stopped"`
+		Paused    bool      `json:"paused"`
+		Expired   bool      `json:"expired"`
 		Created   time.Time `json:"created"`
 		N         *int64    `json:"n"`
 		Read      int64     `json:"read"`
@@ -211,7 +249,7 @@ func jsonStatus(st *status.Status) any {
 		Retries   int64     `json:"retries"`
 		Lane      string    `json:"lane"`
 		Input     string    `json:"input"`
-	}{st.Name, st.Options.Type, string(st.Phase), st.Stopped, st.Created, known(st.N), st.Next,
+	}{st.Name, st.Options.Type, string(st.Phase), st.Stopped, st.Paused, st.Expired, st.Created, known(st.N), st.Next,
 		st.OK, st.Failed, st.Cancelled, st.Pending, st.Scheduled, st.Tally.Retry, st.Active, st.Missing(),
 		st.Retries, st.Options.Lane, st.Options.Input}
 }
@@ -229,6 +267,12 @@ func printStatus(w io.Writer, st *status.Status) error {
 		n = fmt.Sprint(st.N)
 	}
 	state := string(st.Phase)
+	if st.Expired {
+		state += ", its deadline passed"
+	}
+	if st.Paused {
+		state += ", paused: producer resume " + st.Name + " goes on with it"
+	}
 	if st.Stopped {
 		state += ", stopped: the same command goes on with it"
 	}

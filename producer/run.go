@@ -182,6 +182,8 @@ func statusOf(err error, info *batch.Info) (verdict string, status error) {
 		return "stopped", &cli.Status{Code: cli.Usage, Err: err}
 	case err != nil:
 		return "stopped", &cli.Status{Code: cli.System, Err: err}
+	case info.Expired:
+		return "ended by its deadline", failures(info.Failed + info.Cancelled)
 	case info.Phase == batch.GivenUp:
 		return "cancelled", failures(info.Failed + info.Cancelled)
 	}

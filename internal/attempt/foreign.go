@@ -14,7 +14,8 @@ import (
 // It belongs to no batch: asynq's own retries, archive and result are its record.
 func (r *Runner) foreign(ctx context.Context, d *delivery) error {
 	ctx = tasks.WithInfo(ctx, tasks.Info{ID: d.id, Attempt: d.retried + 1})
-	result, took, err := r.run(ctx, d, d.typ.Policy().Timeout)
+	timeout := d.typ.Policy().Timeout
+	result, took, err := r.run(ctx, d, limit{timeout, &timeoutError{timeout}})
 	if errors.Is(err, errInterrupted) && errors.Is(ctx.Err(), context.DeadlineExceeded) {
 		err = ctx.Err() // the deadline that its client gave it
 	}

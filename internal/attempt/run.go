@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"sync"
 	"time"
+
+	"github.com/weir-tasks/weir/internal/batch"
 )
 
 // graceToReturn is how long a handler may take to notice that its time is over
@@ -19,12 +21,26 @@ type ended struct {
 	err    error
 }
 
-// run calls the handler under the attempt's timeout. It returns when the handler
+// limit is when an attempt is cut off, and why.
+type limit struct {
+	after time.Duration
+	cause error
+}
+
+// limitOf is an attempt's timeout, or its batch's deadline if that comes first.
+func limitOf(t batch.Terms) limit {
+	if t.Left >= 0 && t.Left < t.Timeout() {
+		return limit{t.Left, errExpired}
+	}
+	return limit{t.Timeout(), &timeoutError{t.Timeout()}}
+}
+
+// run calls the handler within the attempt's limit. It returns when the handler
 // has, or soon after its time is over; the permit goes back when the handler has.
-func (r *Runner) run(ctx context.Context, d *delivery, timeout time.Duration) (result []byte, took time.Duration, err error) {
+func (r *Runner) run(ctx context.Context, d *delivery, l limit) (result []byte, took time.Duration, err error) {
 	ctx, cancel := r.running.enter(ctx, d.batch)
 	defer cancel(nil)
-	ctx, stopClock := context.WithTimeoutCause(ctx, timeout, &timeoutError{timeout})
+	ctx, stopClock := context.WithTimeoutCause(ctx, l.after, l.cause)
 	defer stopClock()
 
 	began := time.Now()
@@ -91,7 +107,7 @@ func (r *Runner) call(ctx context.Context, d *delivery) (e ended) {
 func causeOf(ctx context.Context) error {
 	cause := context.Cause(ctx)
 	var timeout *timeoutError
-	if errors.As(cause, &timeout) || errors.Is(cause, errBatchCancelled) || errors.Is(cause, errBatchStopped) {
+	if errors.As(cause, &timeout) || errors.Is(cause, errExpired) || errors.Is(cause, errBatchCancelled) || errors.Is(cause, errBatchStopped) {
 		return cause
 	}
 	return errInterrupted

@@ -124,7 +124,7 @@ func (r *Runner) ProcessTask(ctx context.Context, t *asynq.Task) error {
 
 // ofBatch runs an attempt of a batch's task: ask the ledger, run, record, close.
 func (r *Runner) ofBatch(ctx context.Context, d *delivery) error {
-	admission, opts, err := r.ask(ctx, d)
+	admission, terms, err := r.ask(ctx, d)
 	if err != nil {
 		d.permit.Release()
 		return r.interrupted(d, err)
@@ -138,7 +138,7 @@ func (r *Runner) ofBatch(ctx context.Context, d *delivery) error {
 		wait = -time.Microsecond
 	}
 	ctx = tasks.WithInfo(ctx, tasks.Info{ID: d.id, Batch: d.batch, Seq: d.seq, Attempt: d.retried + 1})
-	result, took, err := r.run(ctx, d, opts.Timeout())
+	result, took, err := r.run(ctx, d, limitOf(terms))
 	o := &batch.Outcome{
 		Seq: d.seq, Attempts: d.retried + 1, MS: float64(took.Microseconds()) / 1000, Worker: r.opts.Worker,
 	}
@@ -153,35 +153,51 @@ func (r *Runner) ofBatch(ctx context.Context, d *delivery) error {
 			return r.interrupted(d, askErr)
 		case admission == batch.Run:
 			return r.interrupted(d, err)
+		case admission == batch.HasExpired:
+			o.State, o.Class, o.Error = batch.Failed, batch.Expired, errExpired.Error()
 		case admission != batch.IsCancelled:
 			return r.notRun(ctx, d, admission)
+		default:
+			o.State = batch.Cancelled
 		}
-		o.State = batch.Cancelled
 	case errors.Is(err, errInterrupted):
 		return r.interrupted(d, err)
-	case isThrottled:
+	case isThrottled && inTime(terms, took, throttled.After):
 		r.observe(d, "throttled", "", took)
 		return &later{err: err, after: notBefore(throttled.After)}
-	case !final(err, d.retried, opts.Retries):
-		r.observe(d, "retry", classify(err), took)
-		base, most := time.Duration(opts.BackoffMS)*time.Millisecond, time.Duration(opts.MaxBackoffMS)*time.Millisecond
-		return &later{err: err, after: backoffDelay(base, most, d.retried), counts: true}
+	case isThrottled:
+		o.State, o.Class, o.Error = batch.Failed, batch.Expired, tooLate(err)
+	case !final(err, d.retried, terms.Retries):
+		wait := backoffDelay(terms.Backoff(), time.Duration(terms.MaxBackoffMS)*time.Millisecond, d.retried)
+		if inTime(terms, took, wait) {
+			r.observe(d, "retry", classify(err), took)
+			return &later{err: err, after: wait, counts: true}
+		}
+		o.State, o.Class, o.Error = batch.Failed, batch.Expired, tooLate(err)
 	default:
 		o.State, o.Class, o.Error = batch.Failed, classify(err), sanitize(err.Error())
 	}
-	if opts.WithPayload {
+	if terms.WithPayload {
 		o.Payload = d.task.Payload()
 	}
 	return r.record(ctx, d, o, wait, took)
 }
 
+// inTime says that after a wait there is time for another attempt before the batch's
+// deadline.
+func inTime(t batch.Terms, took, wait time.Duration) bool { return t.Left < 0 || took+wait < t.Left }
+
+func tooLate(err error) string {
+	return sanitize("the batch's deadline comes before its next attempt; the last one: " + err.Error())
+}
+
 // ask asks the ledger whether an attempt may run, until it answers.
-func (r *Runner) ask(ctx context.Context, d *delivery) (a batch.Admission, o *batch.Options, err error) {
+func (r *Runner) ask(ctx context.Context, d *delivery) (a batch.Admission, t batch.Terms, err error) {
 	err = r.untilAnswered(ctx, func() (err error) {
-		a, o, err = r.opts.Ledger.Begin(ctx, d.batch, d.seq)
+		a, t, err = r.opts.Ledger.Begin(ctx, d.batch, d.seq)
 		return err
 	})
-	return a, o, err
+	return a, t, err
 }
 
 // notRun closes a task that must not run.
@@ -190,6 +206,11 @@ func (r *Runner) notRun(ctx context.Context, d *delivery, a batch.Admission) err
 	case batch.IsCancelled:
 		o := &batch.Outcome{Seq: d.seq, State: batch.Cancelled, Attempts: d.retried}
 		return r.record(ctx, d, o, -time.Microsecond, 0)
+	case batch.HasExpired:
+		o := &batch.Outcome{Seq: d.seq, State: batch.Failed, Class: batch.Expired, Error: batch.NotRun, Attempts: d.retried}
+		return r.record(ctx, d, o, -time.Microsecond, 0)
+	case batch.IsPaused:
+		return &later{err: errPaused, after: pausedDelay}
 	case batch.NoBatch:
 		r.opts.Log.Error("a task's batch is gone from Redis; the task is dropped", "batch", d.batch, "seq", d.seq, "lane", d.lane)
 	}

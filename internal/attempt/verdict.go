@@ -45,6 +45,15 @@ type timeoutError struct{ limit time.Duration }
 
 func (e *timeoutError) Error() string { return fmt.Sprintf("attempt took longer than %v", e.limit) }
 
+// errExpired says that an attempt was cut off by its batch's deadline.
+var errExpired = errors.New("the batch's deadline passed while it ran")
+
+// errPaused puts a task off whose batch is paused.
+var errPaused = errors.New("the batch is paused")
+
+// pausedDelay is how long a task waits that was met while its batch is paused.
+const pausedDelay = 2 * time.Second
+
 // classify names the class of a failure that is the task's last.
 func classify(err error) batch.Class {
 	var invalid *tasks.InvalidError
@@ -57,6 +66,8 @@ func classify(err error) batch.Class {
 		return batch.Permanent
 	case errors.As(err, &panicked):
 		return batch.Panic
+	case errors.Is(err, errExpired):
+		return batch.Expired
 	case errors.As(err, &timeout), errors.Is(err, context.DeadlineExceeded):
 		return batch.Timeout
 	}
@@ -66,7 +77,7 @@ func classify(err error) batch.Class {
 // final says whether a failure is the task's last, retried times before.
 func final(err error, retried, retries int) bool {
 	var invalid *tasks.InvalidError
-	return errors.As(err, &invalid) || tasks.IsPermanent(err) || retried >= retries
+	return errors.As(err, &invalid) || errors.Is(err, errExpired) || tasks.IsPermanent(err) || retried >= retries
 }
 
 // backoffDelay is the wait before the next attempt: exponential, with full jitter

@@ -82,8 +82,8 @@ func bitSet(raw string, bit int64) bool {
 // fillChunk is how many seqs FillCancelled looks at in one go.
 const fillChunk = 1 << 16
 
-// FillCancelled records the outcome cancelled for every task of a cancelled batch
-// that has none, except those that running says are still being run: their
+// FillCancelled records the outcome cancelled, or failed if the batch has expired, for
+// every task of a batch that is given up that has none, except those that running says are still being run: their
 // workers record them. It returns how many it recorded.
 func (l *Ledger) FillCancelled(ctx context.Context, name string, running func(seq int64) bool) (int64, error) {
 	i, err := l.Info(ctx, name)
@@ -104,7 +104,7 @@ func (l *Ledger) FillCancelled(ctx context.Context, name string, running func(se
 			if has || running(seq) {
 				continue
 			}
-			first, err := l.Record(ctx, name, &Outcome{Seq: seq, State: Cancelled}, -time.Microsecond, nil)
+			first, err := l.Record(ctx, name, i.LeftOpen(seq), -time.Microsecond, nil)
 			if err != nil {
 				return filled, err
 			}
@@ -114,4 +114,12 @@ func (l *Ledger) FillCancelled(ctx context.Context, name string, running func(se
 		}
 	}
 	return filled, nil
+}
+
+// LeftOpen is the outcome of a task that a batch was given up before.
+func (i *Info) LeftOpen(seq int64) *Outcome {
+	if i.Expired {
+		return &Outcome{Seq: seq, State: Failed, Class: Expired, Error: NotRun}
+	}
+	return &Outcome{Seq: seq, State: Cancelled}
 }

@@ -46,6 +46,10 @@ type Info struct {
 	Given int64
 	// Stopped says that the producer was interrupted and withdrew its tasks.
 	Stopped bool
+	// Paused says that no attempt begins until it is resumed.
+	Paused bool
+	// Expired says that it was given up because its deadline passed.
+	Expired bool
 }
 
 // Outcomes is how many seqs have an outcome.
@@ -79,7 +83,7 @@ func (l *Ledger) Create(ctx context.Context, name string, o Options) (made bool,
 		return false, fmt.Errorf("create batch %q: %w", name, err)
 	}
 	now := time.Now().UnixMilli()
-	n, err := createScript.Run(ctx, l.rdb, []string{batchKey(name)}, Format, now, opts).Int()
+	n, err := createScript.Run(ctx, l.rdb, []string{batchKey(name)}, Format, now, opts, o.DeadlineMS).Int()
 	if err != nil {
 		return false, fmt.Errorf("create batch %q: %w", name, err)
 	}
@@ -115,6 +119,7 @@ func parseInfo(name string, h map[string]string) (*Info, error) {
 		Next: num("next"), Hash: h["hash"], N: -1,
 		OK: num("ok"), Failed: num("failed"), Cancelled: num("cancelled"),
 		Retries: num("retries"), Given: num("given"), Stopped: h["stopped"] != "",
+		Paused: h["paused"] != "", Expired: h["expired"] != "",
 	}
 	if _, ok := h["n"]; ok {
 		i.N = num("n")
@@ -161,26 +166,35 @@ const (
 	IsCancelled                  // the batch is cancelled: record that as its outcome
 	Forget                       // the batch is stopped: drop the task, the producer enqueues it again
 	NoBatch                      // there is no such batch
+	HasExpired                   // the batch's deadline has passed: record that as its outcome
+	IsPaused                     // the batch is paused: ask again later
 )
 
-// Begin asks whether an attempt may run, and returns the batch's options, which
-// are not to be changed.
-func (l *Ledger) Begin(ctx context.Context, name string, seq int64) (Admission, *Options, error) {
+// Terms are what an attempt is run under.
+type Terms struct {
+	*Options // not to be changed
+	// Left is the time until the batch's deadline; negative if it has none.
+	Left time.Duration
+}
+
+// Begin asks whether an attempt may run, and under which terms.
+func (l *Ledger) Begin(ctx context.Context, name string, seq int64) (Admission, Terms, error) {
 	r, err := beginScript.Run(ctx, l.rdb, []string{batchKey(name), bitsKey(name, seq)},
 		seq, seq%segment, seq/segment).Slice()
-	if err != nil || len(r) != 2 {
-		return 0, nil, fmt.Errorf("begin task %s: %w", TaskID(name, seq), orShape(err))
+	if err != nil || len(r) != 3 {
+		return 0, Terms{}, fmt.Errorf("begin task %s: %w", TaskID(name, seq), orShape(err))
 	}
 	code, _ := r[0].(int64)
 	raw, _ := r[1].(string)
+	left, _ := r[2].(int64)
+	terms := Terms{Left: time.Duration(left) * time.Millisecond}
 	if raw == "" {
-		return Admission(code), nil, nil
+		return Admission(code), terms, nil
 	}
-	o, err := l.options(raw)
-	if err != nil {
-		return 0, nil, fmt.Errorf("begin task %s: options of the batch: %w", TaskID(name, seq), err)
+	if terms.Options, err = l.options(raw); err != nil {
+		return 0, Terms{}, fmt.Errorf("begin task %s: options of the batch: %w", TaskID(name, seq), err)
 	}
-	return Admission(code), o, nil
+	return Admission(code), terms, nil
 }
 
 // maxParsed bounds the memory of options; a worker meets few batches at a time.
@@ -303,17 +317,22 @@ func (l *Ledger) Checkpoint(ctx context.Context, name string, from, to int64, ha
 
 // Seal says that the source has ended. It returns the phase the batch is in now.
 func (l *Ledger) Seal(ctx context.Context, name string) (Phase, error) {
-	return l.end(ctx, name, Sealed)
+	return l.end(ctx, name, Sealed, false)
 }
 
 // GiveUp marks a batch cancelled: no attempt begins any more. Outcomes for what
 // it leaves open are recorded by the workers that meet them, and by FillCancelled.
 func (l *Ledger) GiveUp(ctx context.Context, name string) (Phase, error) {
-	return l.end(ctx, name, GivenUp)
+	return l.end(ctx, name, GivenUp, false)
 }
 
-func (l *Ledger) end(ctx context.Context, name string, want Phase) (Phase, error) {
-	s, err := sealScript.Run(ctx, l.rdb, []string{batchKey(name), outKey(name)}, string(want)).Text()
+// Expire is GiveUp for a batch whose deadline has passed: what it leaves open fails.
+func (l *Ledger) Expire(ctx context.Context, name string) (Phase, error) {
+	return l.end(ctx, name, GivenUp, true)
+}
+
+func (l *Ledger) end(ctx context.Context, name string, want Phase, expired bool) (Phase, error) {
+	s, err := sealScript.Run(ctx, l.rdb, []string{batchKey(name), outKey(name)}, string(want), expired).Text()
 	if err != nil {
 		return "", fmt.Errorf("end batch %q: %w", name, err)
 	}
@@ -332,16 +351,40 @@ func (l *Ledger) end(ctx context.Context, name string, want Phase) (Phase, error
 // SetStopped marks a batch as interrupted: workers drop its tasks, which the
 // resuming producer enqueues again, or takes the mark away.
 func (l *Ledger) SetStopped(ctx context.Context, name string, stopped bool) error {
-	var err error
-	if stopped {
-		err = l.rdb.HSet(ctx, batchKey(name), "stopped", 1).Err()
-	} else {
-		err = l.rdb.HDel(ctx, batchKey(name), "stopped").Err()
-	}
-	if err != nil {
+	if err := l.mark(ctx, name, "stopped", stopped); err != nil {
 		return fmt.Errorf("stop batch %q: %w", name, err)
 	}
 	return nil
+}
+
+// SetPaused marks a batch as paused: no attempt begins; or takes the mark away.
+func (l *Ledger) SetPaused(ctx context.Context, name string, paused bool) error {
+	if err := l.mark(ctx, name, "paused", paused); err != nil {
+		return fmt.Errorf("pause batch %q: %w", name, err)
+	}
+	return nil
+}
+
+func (l *Ledger) mark(ctx context.Context, name, field string, set bool) error {
+	if set {
+		return l.rdb.HSet(ctx, batchKey(name), field, 1).Err()
+	}
+	return l.rdb.HDel(ctx, batchKey(name), field).Err()
+}
+
+// Left is the time until a batch's deadline, on Redis' clock; ok is false if it has none.
+func (l *Ledger) Left(ctx context.Context, name string) (left time.Duration, ok bool, err error) {
+	pipe := l.rdb.Pipeline()
+	deadline := pipe.HGet(ctx, batchKey(name), "deadline")
+	now := pipe.Time(ctx)
+	if _, err := pipe.Exec(ctx); err != nil && !errors.Is(err, redis.Nil) {
+		return 0, false, fmt.Errorf("read deadline of batch %q: %w", name, err)
+	}
+	ms, err := deadline.Int64()
+	if err != nil {
+		return 0, false, nil
+	}
+	return time.UnixMilli(ms).Sub(now.Val()), true, nil
 }
 
 // AddLane notes that tasks of the batch go to a lane.

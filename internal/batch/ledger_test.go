@@ -184,7 +184,7 @@ func (h after) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Process
 func TestBeginAnswers(t *testing.T) {
 	both(t, func(t *testing.T, l *fixture) {
 		l.begin(0, Run)
-		if _, o, _ := l.Begin(l.ctx, "b", 0); o == nil || *o != someOptions {
+		if _, o, _ := l.Begin(l.ctx, "b", 0); o.Options == nil || *o.Options != someOptions || o.Left >= 0 {
 			t.Errorf("came with options %+v", o)
 		}
 		l.begin(99, Run) // not passed by the checkpoint yet: it is enqueued before that
@@ -689,4 +689,97 @@ func (l *fixture) everything() map[string]error {
 	errs["trim"] = l.Trim(l.ctx, "b", "1-1", 1)
 	errs["announce"] = l.Announce(l.ctx, "b", EndStopped)
 	return errs
+}
+
+// A batch may be given up while tasks beyond its checkpoint have run already: they count.
+func TestGivingUpCountsWhatTheCheckpointHasNotPassed(t *testing.T) {
+	both(t, func(t *testing.T, l *fixture) {
+		l.checkpoint(0, 2)
+		for _, seq := range []int64{1, 4} {
+			if first, err := l.Record(l.ctx, "b", outcome(seq, OK), unknown, nil); !first || err != nil {
+				t.Fatal(first, err)
+			}
+		}
+		p, err := l.GiveUp(l.ctx, "b")
+		l.ended(p, err, GivenUp)
+		if i := l.info("b"); i.N != 5 || i.Next != 5 {
+			t.Errorf("%d tasks, checkpoint %d", i.N, i.Next)
+		}
+		l.begin(3, IsCancelled)
+		l.begin(5, Forget)
+		if n, err := l.FillCancelled(l.ctx, "b", func(int64) bool { return false }); n != 3 || err != nil {
+			t.Errorf("filled %d, %v", n, err)
+		}
+		if i := l.info("b"); !i.Complete() || i.OK != 2 || i.Cancelled != 3 {
+			t.Errorf("%+v", i)
+		}
+	})
+}
+
+func TestAPausedBatchAdmitsNobody(t *testing.T) {
+	both(t, func(t *testing.T, l *fixture) {
+		for _, paused := range []bool{true, true, false, false} {
+			if err := l.SetPaused(l.ctx, "b", paused); err != nil || l.info("b").Paused != paused {
+				t.Errorf("%v, %+v", err, l.info("b"))
+			}
+			l.begin(0, map[bool]Admission{true: IsPaused, false: Run}[paused])
+		}
+		l.record(0, OK)
+		if err := l.SetPaused(l.ctx, "b", true); err != nil {
+			t.Fatal(err)
+		}
+		l.begin(0, HasOutcome)
+		p, err := l.GiveUp(l.ctx, "b")
+		l.ended(p, err, GivenUp)
+		l.begin(0, HasOutcome)
+	})
+}
+
+func TestADeadlinePasses(t *testing.T) {
+	both(t, func(t *testing.T, l *fixture) {
+		o := someOptions
+		o.DeadlineMS = 400
+		if _, err := l.Create(l.ctx, "brief", o); err != nil {
+			t.Fatal(err)
+		}
+		left, ok, err := l.Left(l.ctx, "brief")
+		if !ok || err != nil || left > 401*time.Millisecond || left <= 0 {
+			t.Errorf("%v left, %v, %v", left, ok, err)
+		}
+		if a, terms, err := l.Begin(l.ctx, "brief", 0); a != Run || err != nil || terms.Left > 401*time.Millisecond || terms.Left <= 0 {
+			t.Errorf("%v, %+v, %v", a, terms, err)
+		}
+		conntest.Eventually(t, 10*time.Second, "it passes", func(ctx context.Context) bool {
+			a, _, err := l.Begin(ctx, "brief", 0)
+			return err == nil && a == HasExpired
+		})
+		if left, ok, err := l.Left(l.ctx, "brief"); !ok || err != nil || left > 0 {
+			t.Errorf("%v left, %v, %v", left, ok, err)
+		}
+		if _, ok, err := l.Left(l.ctx, "b"); ok || err != nil {
+			t.Errorf("a batch without one has a deadline: %v", err)
+		}
+	})
+}
+
+func TestWhatAnExpiredBatchLeavesOpenHasFailed(t *testing.T) {
+	both(t, func(t *testing.T, l *fixture) {
+		l.checkpoint(0, 3)
+		l.record(1, OK)
+		p, err := l.Expire(l.ctx, "b")
+		l.ended(p, err, GivenUp)
+		l.begin(0, HasExpired)
+		if n, err := l.FillCancelled(l.ctx, "b", func(seq int64) bool { return seq == 2 }); n != 1 || err != nil {
+			t.Errorf("filled %d, %v", n, err)
+		}
+		failed, err := l.Failures(l.ctx, "b", []int64{0, 1, 2})
+		if err != nil || len(failed) != 1 || failed[0].Class != Expired || failed[0].Error != NotRun {
+			t.Errorf("%+v, %v", failed, err)
+		}
+		p, err = l.GiveUp(l.ctx, "b") // later
+		l.ended(p, err, GivenUp)
+		if i := l.info("b"); !i.Expired || i.N != 3 {
+			t.Errorf("%+v", i)
+		}
+	})
 }

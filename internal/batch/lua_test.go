@@ -150,6 +150,9 @@ var operations = []struct {
 		return fmt.Sprint(err)
 	}},
 	{"checkpoint", func(l *fixture) string { return fmt.Sprint(l.Checkpoint(l.ctx, "b", 0, 3, "abc")) }},
+	{"pause", func(l *fixture) string { return fmt.Sprint(l.SetPaused(l.ctx, "b", true)) }},
+	{"left", func(l *fixture) string { left, ok, err := l.Left(l.ctx, "b"); return fmt.Sprint(left, ok, err) }},
+	{"unpause", func(l *fixture) string { return fmt.Sprint(l.SetPaused(l.ctx, "b", false)) }},
 	{"stop", func(l *fixture) string { return fmt.Sprint(l.SetStopped(l.ctx, "b", true)) }},
 	{"resume", func(l *fixture) string { return fmt.Sprint(l.SetStopped(l.ctx, "b", false)) }},
 	{"seal", func(l *fixture) string { p, err := l.Seal(l.ctx, "b"); return fmt.Sprint(p, err) }},

@@ -62,6 +62,9 @@ func (m *model) admission(seq int64) Admission {
 func (m *model) end(want Phase) Phase {
 	switch {
 	case m.phase == Open:
+		for seq := range m.outcomes {
+			m.next = max(m.next, seq+1) // skipped for Sealed
+		}
 		m.phase, m.n = want, m.next
 		m.checkEnd()
 	case m.phase == Sealed && want == GivenUp:
@@ -184,7 +187,7 @@ func (s *machine) checkpoint(t *rapid.T) {
 }
 
 func (s *machine) end(t *rapid.T, want Phase) {
-	if s.m.phase == Open && slices.ContainsFunc(edges, func(seq int64) bool {
+	if want == Sealed && s.m.phase == Open && slices.ContainsFunc(edges, func(seq int64) bool {
 		_, has := s.m.outcomes[seq]
 		return has && seq >= s.m.next
 	}) {

@@ -27,6 +27,9 @@ type Options struct {
 	Input string `json:"input,omitempty"`
 	// Out is the file the outcomes go to, if any.
 	Out string `json:"out,omitempty"`
+	// DeadlineMS is how long after its creation a task without an outcome fails, in
+	// milliseconds; 0 is never.
+	DeadlineMS int64 `json:"deadline_ms,omitempty"`
 	// Keep is how long the batch stays after it is done, in milliseconds.
 	KeepMS int64 `json:"keep_ms"`
 }
@@ -36,6 +39,9 @@ func (o *Options) Timeout() time.Duration { return time.Duration(o.TimeoutMS) * 
 
 // Backoff is the base of the exponential backoff.
 func (o *Options) Backoff() time.Duration { return time.Duration(o.BackoffMS) * time.Millisecond }
+
+// Deadline is how long after the batch's creation a task without an outcome fails.
+func (o *Options) Deadline() time.Duration { return time.Duration(o.DeadlineMS) * time.Millisecond }
 
 // Differs names the first option in which o and p differ, or "".
 func (o *Options) Differs(p *Options) string {
@@ -48,6 +54,7 @@ func (o *Options) Differs(p *Options) string {
 		{"--timeout", o.Timeout(), p.Timeout()},
 		{"--retries", o.Retries, p.Retries},
 		{"--backoff", o.BackoffMS, p.BackoffMS},
+		{"--deadline", o.Deadline(), p.Deadline()},
 		{"--ordered", o.Ordered, p.Ordered},
 		{"--with-payload", o.WithPayload, p.WithPayload},
 		{"input", o.Input, p.Input},

@@ -26,7 +26,11 @@ const (
 	Timeout   Class = "timeout"
 	Panic     Class = "panic"
 	Exhausted Class = "exhausted" // any other error
+	Expired   Class = "expired"   // the batch's deadline passed
 )
+
+// NotRun is the error of an expired task of which no attempt was under way.
+const NotRun = "the batch's deadline passed before it ran"
 
 // Outcome is one line of a batch's outcome stream, as users see it.
 type Outcome struct {

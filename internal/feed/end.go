@@ -21,6 +21,47 @@ func Cancel(ctx context.Context, rdb redis.UniversalClient, ledger *batch.Ledger
 	if err != nil || phase == batch.Done {
 		return err
 	}
+	return settleAll(ctx, rdb, ledger, name)
+}
+
+// Expire is Cancel for a batch whose deadline has passed: every task without an outcome
+// fails, class expired.
+func Expire(ctx context.Context, rdb redis.UniversalClient, ledger *batch.Ledger, name string) error {
+	phase, err := ledger.Expire(ctx, name)
+	if err != nil || phase == batch.Done {
+		return err
+	}
+	if err := failWaiting(ctx, rdb, ledger, name); err != nil {
+		return err
+	}
+	return settleAll(ctx, rdb, ledger, name)
+}
+
+// failWaiting gives what waits in the lanes of an expired batch its outcome, so that the
+// dead letters have the payloads.
+func failWaiting(ctx context.Context, rdb redis.UniversalClient, ledger *batch.Ledger, name string) error {
+	info, err := ledger.Info(ctx, name)
+	if err != nil || !info.Expired {
+		return err // it was cancelled before
+	}
+	return eachLane(ctx, ledger, name, func(lane string) error {
+		payloads, err := queue.Waiting(ctx, rdb, lane, name)
+		if err != nil {
+			return err
+		}
+		for id, payload := range payloads {
+			if _, seq, ok := batch.ParseTaskID(id); ok && seq < info.N {
+				if _, err := ledger.Record(ctx, name, info.LeftOpen(seq), -time.Microsecond, payload); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	})
+}
+
+// settleAll gives every task of a batch that is given up its outcome.
+func settleAll(ctx context.Context, rdb redis.UniversalClient, ledger *batch.Ledger, name string) error {
 	filled := false
 	for {
 		active, err := withdraw(ctx, rdb, ledger, name, batch.EndCancelled)
@@ -122,4 +163,43 @@ func pause(ctx context.Context, d time.Duration) bool {
 	case <-time.After(d):
 		return true
 	}
+}
+
+// Pause lets no further attempt of a batch begin; running ones finish. What waits in its
+// lanes is set aside.
+func Pause(ctx context.Context, rdb redis.UniversalClient, ledger *batch.Ledger, name string) error {
+	if err := ledger.SetPaused(ctx, name, true); err != nil {
+		return err
+	}
+	return eachLane(ctx, ledger, name, func(lane string) error {
+		_, err := queue.Park(ctx, rdb, lane, name)
+		return err
+	})
+}
+
+// Unpause ends Pause. After one that was cut short, it may be called again.
+func Unpause(ctx context.Context, rdb redis.UniversalClient, ledger *batch.Ledger, name string) error {
+	if err := ledger.SetPaused(ctx, name, false); err != nil {
+		return err
+	}
+	return eachLane(ctx, ledger, name, func(lane string) error {
+		n, err := queue.Unpark(ctx, rdb, lane, name)
+		if n > 0 {
+			_ = queue.Wake(ctx, rdb, lane)
+		}
+		return err
+	})
+}
+
+func eachLane(ctx context.Context, ledger *batch.Ledger, name string, do func(lane string) error) error {
+	lanes, err := ledger.Lanes(ctx, name)
+	if err != nil {
+		return err
+	}
+	for _, lane := range lanes {
+		if err := do(lane); err != nil {
+			return err
+		}
+	}
+	return nil
 }

@@ -313,3 +313,86 @@ func TestOneBatchsEndIsNotAnothers(t *testing.T) {
 		})
 	}
 }
+
+// Pausing sets aside what waits, and resuming brings it back in the order of input.
+func TestAPausedBatchWaits(t *testing.T) {
+	both(t, func(t *testing.T, b *bench) {
+		b.run(numbered(600), 600)
+		b.take()
+		for range 2 { // the second time is as good as none
+			if err := Pause(t.Context(), b.rdb, b.ledger, "b"); err != nil {
+				t.Fatal(err)
+			}
+		}
+		b.wantPending()
+		in, err := queue.Places(t.Context(), b.rdb, []string{lane}, "b")
+		if err != nil || len(in) != 600 || in[0] != queue.InActive || in[1] != queue.InScheduled {
+			t.Errorf("%d tasks, %v", len(in), err)
+		}
+		for range 2 {
+			if err := Unpause(t.Context(), b.rdb, b.ledger, "b"); err != nil {
+				t.Fatal(err)
+			}
+		}
+		b.wantPending(ids(1, 600)...)
+	})
+}
+
+// A feeder enqueues nothing while its batch is paused.
+func TestAFeederOfAPausedBatchWaits(t *testing.T) {
+	both(t, func(t *testing.T, b *bench) {
+		done := start(t, b.feeder(numbered(50), 10))
+		b.await("the window is full", func() bool { return b.info().Next == 10 })
+		if err := Pause(t.Context(), b.rdb, b.ledger, "b"); err != nil {
+			t.Fatal(err)
+		}
+		for seq := range int64(10) {
+			o := &batch.Outcome{Seq: seq, State: batch.OK}
+			if _, err := b.ledger.Record(t.Context(), "b", o, -time.Microsecond, nil); err != nil {
+				t.Fatal(err)
+			}
+		}
+		time.Sleep(4 * settle) // long enough for a feeder that does not wait
+		if i := b.info(); i.Next != 10 {
+			t.Errorf("paused, it went on to %d", i.Next)
+		}
+		if err := Unpause(t.Context(), b.rdb, b.ledger, "b"); err != nil {
+			t.Fatal(err)
+		}
+		b.await("it goes on", func() bool { return b.info().Next == 20 })
+		_ = Cancel(t.Context(), b.rdb, b.ledger, "b")
+		if err := wait(t, done); !errors.Is(err, ErrCancelled) {
+			t.Errorf("ended with %v", err)
+		}
+	})
+}
+
+// What waits when the deadline passes keeps its payload in the dead letters.
+func TestExpireFailsWhatIsLeft(t *testing.T) {
+	both(t, func(t *testing.T, b *bench) {
+		b.run(numbered(10), 10)
+		b.done(3)
+		b.gone(4)
+		b.take()
+		done := make(chan error, 1)
+		go func() { done <- Expire(t.Context(), b.rdb, b.ledger, "b") }()
+		b.await("all but the running one have failed", func() bool { return b.info().Failed == 8 })
+		b.finish(0)
+		b.ack(0)
+		if err := wait(t, done); err != nil {
+			t.Fatal(err)
+		}
+		failed, err := b.ledger.Failures(t.Context(), "b", []int64{1, 2, 4, 9})
+		if err != nil || len(failed) != 4 {
+			t.Fatalf("%+v, %v", failed, err)
+		}
+		for _, o := range failed {
+			if o.Class != batch.Expired || (o.Seq != 4) != (string(o.Payload) == fmt.Sprintf(`{"n":%d}`, o.Seq)) {
+				t.Errorf("%+v with payload %s", o, o.Payload)
+			}
+		}
+		if i := b.info(); !i.Complete() || !i.Expired {
+			t.Errorf("%+v", i)
+		}
+	})
+}

@@ -171,6 +171,12 @@ func (f *Feeder) room(ctx context.Context) (int, error) {
 		if f.opts.MaxFailures > 0 && info.Failed >= f.opts.MaxFailures {
 			return 0, fmt.Errorf("batch %q has kept %d failed tasks, its --max-failures: %w", f.opts.Name, info.Failed, ErrTooManyFailures)
 		}
+		if info.Paused {
+			if !pause(ctx, settle) {
+				return 0, context.Cause(ctx)
+			}
+			continue
+		}
 		n := min(chunk, f.opts.Window(ctx)-(f.next-info.Outcomes()))
 		if f.opts.Ahead != nil {
 			n = min(n, f.opts.Ahead()-f.next)

@@ -284,7 +284,7 @@ func enqueues(cmds []redis.Cmder) bool {
 // feeder calls has the batch's key alone.
 func isCheckpoint(cmd redis.Cmder) bool {
 	args := cmd.Args()
-	return strings.HasPrefix(strings.ToLower(cmd.Name()), "eval") && len(args) == 7 && args[3] == "weir:{b}:batch"
+	return strings.HasPrefix(strings.ToLower(cmd.Name()), "eval") && len(args) == 7 && fmt.Sprint(args[2]) == "1" && args[3] == "weir:{b}:batch"
 }
 
 // dieBefore makes the process die before the nth move of the checkpoint: it ends

@@ -5,7 +5,7 @@ import (
 	"time"
 
 	"github.com/weir-tasks/weir/internal/lane"
-	"google.golang.org/protobuf/encoding/protowire"
+	"github.com/weir-tasks/weir/internal/queue"
 )
 
 // Permit is one task's place on its lane.
@@ -49,32 +49,11 @@ func (g *Gate) releaseUnclaimed(now time.Time) {
 	}
 }
 
-// taskID finds the task's ID in asynq's encoded message (field 3 of its TaskMessage).
-func taskID(msg string) (string, bool) { return field(msg, 3) }
+// taskID finds the task's ID in asynq's encoded message.
+func taskID(msg string) (string, bool) { return queue.Field(msg, queue.IDField) }
 
-// taskType finds the task's type (field 1); empty if there is none.
+// taskType finds the task's type; empty if there is none.
 func taskType(msg string) string {
-	typ, _ := field(msg, 1)
+	typ, _ := queue.Field(msg, queue.TypeField)
 	return typ
-}
-
-// field finds a field of text in an encoded protobuf message.
-func field(msg string, want protowire.Number) (string, bool) {
-	b := []byte(msg)
-	for len(b) > 0 {
-		num, typ, n := protowire.ConsumeTag(b)
-		if n < 0 {
-			return "", false
-		}
-		b = b[n:]
-		if num == want && typ == protowire.BytesType {
-			text, n := protowire.ConsumeBytes(b)
-			return string(text), n >= 0
-		}
-		if n = protowire.ConsumeFieldValue(num, typ, b); n < 0 {
-			return "", false
-		}
-		b = b[n:]
-	}
-	return "", false
 }

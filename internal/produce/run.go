@@ -53,6 +53,8 @@ func (e *LostOutcomesError) Error() string {
 func (b *Batch) Feed(ctx context.Context, src source.Source) error {
 	ctx, cancel := b.whileLeased(ctx)
 	defer cancel(nil)
+	stop := b.endAtDeadline(ctx)
+	defer stop()
 	return b.refused(b.feeding().run(ctx, src))
 }
 
@@ -82,6 +84,8 @@ func (b *Batch) Run(ctx context.Context, src source.Source, out Outcomes) error 
 	}
 	ctx, cancel := b.whileLeased(ctx)
 	defer cancel(nil)
+	stop := b.endAtDeadline(ctx)
+	defer stop()
 	var both sync.WaitGroup
 	var failed atomic.Bool
 	feeding := b.feeding()
@@ -234,6 +238,38 @@ func (b *Batch) isCancelled(ctx context.Context) (yes bool) {
 		return err
 	})
 	return yes
+}
+
+// endAtDeadline gives the batch up when its deadline, if it has one, has passed: also
+// where no worker meets its tasks. It returns what ends the wait for that.
+func (b *Batch) endAtDeadline(ctx context.Context) (stop func()) {
+	if b.o.DeadlineMS == 0 {
+		return func() {}
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	var waiting sync.WaitGroup
+	waiting.Go(func() {
+		for {
+			left := time.Duration(0)
+			err := b.insist(ctx, func() (err error) {
+				left, _, err = b.p.Ledger.Left(ctx, b.o.Name)
+				return err
+			})
+			if err != nil {
+				return
+			}
+			if left <= 0 {
+				break
+			}
+			select {
+			case <-ctx.Done():
+				return
+			case <-time.After(left):
+			}
+		}
+		_ = b.insist(ctx, func() error { return feed.Expire(ctx, b.p.RDB, b.p.Ledger, b.o.Name) })
+	})
+	return func() { cancel(); waiting.Wait() }
 }
 
 func (b *Batch) cancelBatch(ctx context.Context) error {

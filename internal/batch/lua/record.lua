@@ -7,7 +7,7 @@
 -- Returns 1 recorded, 2 recorded and with it the batch is complete, 0 it has one already,
 -- -1 there is no such batch.
 -- Retry: a second call returns 0, so a lost reply is harmless.
-local b = redis.call('HMGET', KEYS[1], 'state', 'n', 'full:' .. ARGV[3])
+local b = redis.call('HMGET', KEYS[1], 'state', 'n', 'full:' .. ARGV[3], 'next', 'top')
 if not b[1] then
   return -1
 end
@@ -18,6 +18,9 @@ if redis.call('HINCRBY', KEYS[1], 'set:' .. ARGV[3], 1) == tonumber(ARGV[4]) the
   redis.call('HSET', KEYS[1], 'full:' .. ARGV[3], 1)
   redis.call('HDEL', KEYS[1], 'set:' .. ARGV[3])
   redis.call('DEL', KEYS[2])
+end
+if tonumber(ARGV[1]) >= tonumber(b[4]) and tonumber(ARGV[1]) >= tonumber(b[5] or 0) then
+  redis.call('HSET', KEYS[1], 'top', ARGV[1] + 1) -- the checkpoint has not passed it yet
 end
 redis.call('HINCRBY', KEYS[1], ARGV[5], 1)
 if ARGV[8] ~= '0' then

@@ -1,22 +1,32 @@
 -- seal.lua: the source has ended (sealed) or the batch is given up (cancelled): N is known.
 -- KEYS[1] weir:{NAME}:batch  KEYS[2] weir:{NAME}:out
--- ARGV[1] 'sealed' or 'cancelled'
+-- ARGV[1] 'sealed' or 'cancelled'  ARGV[2] 1 if it is given up because its deadline passed
 -- Returns the state it has now: sealed, done or cancelled; '' when there is no such batch.
+-- What is given up counts tasks that ended before the checkpoint had passed them, and
+-- those below: the checkpoint moves to N.
 -- Retry: a batch that is sealed, done or cancelled already stays as it is; a sealed one
 -- may still be cancelled.
-local b = redis.call('HMGET', KEYS[1], 'state', 'next', 'ok', 'failed', 'cancelled')
+local b = redis.call('HMGET', KEYS[1], 'state', 'next', 'ok', 'failed', 'cancelled', 'top')
 if not b[1] then
   return ''
 end
+local giveup = ARGV[1] == 'cancelled' and (b[1] == 'open' or b[1] == 'sealed')
+if giveup and ARGV[2] == '1' then
+  redis.call('HSET', KEYS[1], 'expired', 1)
+end
 if b[1] == 'open' then
-  redis.call('HSET', KEYS[1], 'state', ARGV[1], 'n', b[2])
-  if b[3] + b[4] + b[5] == tonumber(b[2]) then
+  local n = b[2]
+  if giveup and b[6] and tonumber(b[6]) > tonumber(n) then
+    n = b[6]
+  end
+  redis.call('HSET', KEYS[1], 'state', ARGV[1], 'n', n, 'next', n)
+  if b[3] + b[4] + b[5] == tonumber(n) then
     if ARGV[1] == 'sealed' then
       redis.call('HSET', KEYS[1], 'state', 'done')
     end
-    redis.call('XADD', KEYS[2], '*', 'end', b[2])
+    redis.call('XADD', KEYS[2], '*', 'end', n)
   end
-elseif b[1] == 'sealed' and ARGV[1] == 'cancelled' then
+elseif giveup then
   redis.call('HSET', KEYS[1], 'state', 'cancelled')
 end
 return redis.call('HGET', KEYS[1], 'state')
