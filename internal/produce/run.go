@@ -211,8 +211,15 @@ func (b *Batch) feeder(src source.Source, follower *follow.Follower) *feed.Feede
 	if b.o.Window > 0 {
 		o.Window = func(context.Context) int64 { return b.o.Window }
 	}
+	size := o.Window
+	memory := &memory{rdb: b.p.RDB, log: b.p.Log}
+	o.Window = func(ctx context.Context) int64 {
+		if memory.full(ctx) {
+			return 0
+		}
+		return size(ctx)
+	}
 	if follower != nil {
-		size := o.Window
 		o.Ahead = func() int64 { return follower.Reached() + unread*size(context.Background()) }
 	}
 	return feed.New(b.p.RDB, b.p.Ledger, src, o)

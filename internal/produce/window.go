@@ -2,11 +2,15 @@ package produce
 
 import (
 	"context"
+	"fmt"
+	"log/slog"
 	"sync"
 	"time"
 
 	"github.com/hibiken/asynq"
 	"github.com/redis/go-redis/v9"
+
+	"github.com/weir-tasks/weir/internal/conn"
 )
 
 const (
@@ -47,4 +51,42 @@ func (w *window) get(context.Context) int64 {
 	}
 	w.size = min(max(perSlot*slots, minWindow), maxWindow)
 	return w.size
+}
+
+// enough is how much of Redis' memory may be in use for tasks to be added: what is there
+// needs the rest to be worked off.
+const enough = 0.7
+
+// memory looks every so often how full Redis is.
+type memory struct {
+	rdb   redis.UniversalClient
+	log   *slog.Logger
+	asked time.Time
+	is    bool
+	told  time.Time
+}
+
+// full says that nothing is to be added, and tells why.
+func (m *memory) full(ctx context.Context) bool {
+	now := time.Now()
+	if now.Sub(m.asked) < 500*time.Millisecond {
+		return m.is
+	}
+	m.asked = now
+	used, err := conn.Fullness(ctx, m.rdb)
+	if err != nil {
+		return m.is // as before; whoever needs Redis for more than a hint says so
+	}
+	was := m.is
+	m.is = used >= enough
+	switch {
+	case m.is && now.Sub(m.told) > 30*time.Second:
+		m.told = now
+		m.log.Warn("Redis is nearly full; nothing is enqueued until tasks are done or it has more memory",
+			"used", fmt.Sprintf("%.0f%%", used*100), "of", "maxmemory", "limit", fmt.Sprintf("%.0f%%", enough*100))
+	case was && !m.is:
+		m.told = time.Time{}
+		m.log.Info("Redis has room again; enqueuing goes on", "used", fmt.Sprintf("%.0f%%", used*100))
+	}
+	return m.is
 }

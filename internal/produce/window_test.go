@@ -3,6 +3,7 @@ package produce
 import (
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/hibiken/asynq"
 
@@ -62,4 +63,24 @@ func TestTheAutomaticWindowIsAskedForNowAndThen(t *testing.T) {
 		})
 	}
 	all.Wait()
+}
+
+// A Redis that is nearly full gets no more tasks, until it has room.
+func TestNothingIsEnqueuedIntoAFullRedis(t *testing.T) {
+	p := real(t)
+	o := p.named()
+	p.rdb.Set(t.Context(), "ballast", make([]byte, 80<<20), 0)
+	p.rdb.ConfigSet(t.Context(), "maxmemory", "100mb")
+	p.work(2)
+	s := &sink{}
+	run := p.start(p.begin(o), upTo(50), s)
+	time.Sleep(700 * time.Millisecond) // as long as a look is good for, and more
+	if i := p.info(o.Name); i.Next != 0 {
+		t.Errorf("%d tasks were enqueued", i.Next)
+	}
+	p.rdb.Del(t.Context(), "ballast")
+	if err := run.wait(); err != nil {
+		t.Fatal(err)
+	}
+	wantEach(t, 50, s)
 }
