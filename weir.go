@@ -192,6 +192,9 @@ type BatchOptions struct {
 	FailFast bool
 	// WithPayload puts each task's payload into its outcome.
 	WithPayload bool
+	// FailuresOnly keeps, for whoever follows a batch that was enqueued, only the outcomes
+	// of tasks that were not ok; all are counted.
+	FailuresOnly bool
 	// MaxFailures pauses the batch when it keeps so many failed tasks; 0 is no limit.
 	MaxFailures int64
 	// Deadline is how long after the batch's begin a task without an outcome fails,
@@ -220,7 +223,7 @@ func (c *Client) Begin(ctx context.Context, t *tasks.Type, o BatchOptions) (*Bat
 			TimeoutMS: or(o.Timeout, p.Timeout).Milliseconds(), Retries: p.Retries,
 			BackoffMS: or(o.Backoff, p.Backoff).Milliseconds(), MaxBackoffMS: max(p.MaxBackoff, o.Backoff).Milliseconds(),
 			DeadlineMS: o.Deadline.Milliseconds(),
-			Ordered:    o.Ordered, WithPayload: o.WithPayload, Input: o.Input, Out: o.Out, KeepMS: or(o.Keep, 7*24*time.Hour).Milliseconds(),
+			Ordered:    o.Ordered, WithPayload: o.WithPayload, FailuresOnly: o.FailuresOnly, Input: o.Input, Out: o.Out, KeepMS: or(o.Keep, 7*24*time.Hour).Milliseconds(),
 		},
 		Name: o.Name, Stem: or(o.Stem, t.Name()), Again: o.Again,
 		Window: o.Window, MaxFailures: o.MaxFailures, FailFast: o.FailFast,

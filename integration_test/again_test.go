@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -176,4 +177,50 @@ func TestADeadlineEndsABatch(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Followers of one batch do not take from each other; one that dies goes on with its
+// file.
+func TestFollowersGoOnAndShareNothing(t *testing.T) {
+	t.Parallel()
+	const n = 3000
+	url := conntest.Server(t).URL()
+	producer(t, url, "enqueue", "sleep", "--batch", "b", "--repeat", fmt.Sprint(n), "--window", fmt.Sprint(n), "--payload", sleepOf(5*time.Millisecond)).exits(t, 0)
+	file := filepath.Join(t.TempDir(), "out")
+	follow := []string{"follow", "b", "--out", file}
+	other := startProducer(t, url, "follow", "b", "--ordered")
+	startWorker(t, url, "--concurrency", "10")
+	for _, lines := range []int{100, 1000, 2000} {
+		p := startProducer(t, url, follow...)
+		eventually(t, long, func() bool { return linesOf(file) >= lines }, "outcomes in the file")
+		p.kill()
+	}
+	producer(t, url, follow...).exits(t, 0)
+	allOK(t, readOutcomes(t, file), n)
+	all := other.wait().exits(t, 0).outcomes(t)
+	allOK(t, all, n)
+	inOrder(t, all)
+}
+
+// Of a batch that nobody follows only the failures need be kept.
+func TestADetachedBatchMayKeepItsFailuresOnly(t *testing.T) {
+	t.Parallel()
+	server := conntest.Server(t)
+	url := server.URL()
+	startWorker(t, url)
+	var records strings.Builder
+	for i := range 500 {
+		fmt.Fprintf(&records, "{\"task_number\":%d,\"seconds\":0%s}\n", i, map[bool]string{true: `,"fail":"expected"`}[i%50 == 0])
+	}
+	producerReading(t, records.String(), url, "enqueue", "sleep", "--batch", "b", "--format", "ndjson", "--outcomes", "failed").exits(t, 0)
+	awaitStanding(t, url, "b", "it is done", func(s standing) bool { return s.State == "done" })
+	if kept := server.Client().XLen(t.Context(), "weir:{b}:out").Val(); kept != 11 {
+		t.Errorf("%d entries are kept, want 10 failures and the end", kept)
+	}
+	r := producer(t, url, "follow", "b").exits(t, 1)
+	r.says(t, "read 500 = ok 490 + failed 10 + cancelled 0")
+	if all := r.outcomes(t); len(all) != 10 {
+		t.Errorf("%d outcomes", len(all))
+	}
+	producer(t, url, "follow", "b", "--ordered").exits(t, 2).says(t, "keeps its failures only")
 }

@@ -34,6 +34,8 @@
 //	                                            TestSIGTERMGivesLongTasksBack
 //	                                            TestSecondSIGTERMLeavesAtOnce
 //	failed tasks are seen and retried           TestFailedTasksAreRunAgainAsANewBatch
+//	followers go on, and take nothing           TestFollowersGoOnAndShareNothing
+//	                                            TestADetachedBatchMayKeepItsFailuresOnly
 //	what was lost is enqueued again             TestRepairEnqueuesWhatIsMissing
 //	a batch is paused, has a deadline           TestAPausedBatchGoesOnWhenItIsResumed
 //	                                            TestADeadlineEndsABatch

@@ -30,6 +30,7 @@ func needRedis(common *cli.Common, command string) error {
 type enqueueCmd struct {
 	inputFlags
 	batchFlags
+	Outcomes string `help:"Which outcomes are kept for whoever follows: all, or failed, which is all but those of tasks that are ok." default:"all" enum:"all,failed"`
 }
 
 func (e *enqueueCmd) Run(ctx context.Context, common *cli.Common) error {
@@ -47,7 +48,9 @@ func (e *enqueueCmd) Run(ctx context.Context, common *cli.Common) error {
 		return err
 	}
 	defer client.Close()
-	b, err := client.Begin(ctx, in.typ, e.options(in))
+	o := e.options(in)
+	o.FailuresOnly = e.Outcomes == "failed"
+	b, err := client.Begin(ctx, in.typ, o)
 	if err != nil {
 		return beginError(ctx, err)
 	}
@@ -71,6 +74,7 @@ func (e *enqueueCmd) Run(ctx context.Context, common *cli.Common) error {
 
 type followCmd struct {
 	Batch   string `arg:"" help:"The batch's name."`
+	Out     string `help:"Write the outcomes to this file, synced and complete; the same command goes on with it." placeholder:"FILE"`
 	Ordered bool   `help:"Outcomes in the order of input."`
 	Quiet   bool   `help:"No progress and no summary." short:"q"`
 }
@@ -85,15 +89,27 @@ func (f *followCmd) Run(ctx context.Context, common *cli.Common) error {
 		return err
 	}
 	defer client.Close()
-	if _, err := client.Status(ctx, f.Batch); err != nil {
+	st, err := client.Status(ctx, f.Batch)
+	if err != nil {
 		return notFound(err)
 	}
+	if f.Ordered && st.Options.FailuresOnly {
+		return cli.UsageError("batch %q keeps its failures only: there is no --ordered", f.Batch)
+	}
 	s.open(f.Batch)
+	out := produce.Outcomes{Sink: stdout{follow.NewStream(s.report.Beside(os.Stdout))}, Seen: s.seen}
+	if f.Out != "" {
+		file, err := follow.OpenFile(f.Out, true)
+		if err != nil {
+			return &cli.Status{Code: cli.Usage, Err: err}
+		}
+		defer file.Close()
+		out.Sink, out.Given = file, file.Lines
+	}
 	watching, stopWatching := context.WithCancel(ctx)
 	defer stopWatching()
 	s.watch(watching, client, f.Batch, nil)
-	sink := stdout{follow.NewStream(s.report.Beside(os.Stdout))}
-	err = client.Follow(ctx, f.Batch, f.Ordered, produce.Outcomes{Sink: sink, Seen: s.seen})
+	err = client.Follow(ctx, f.Batch, f.Ordered, out)
 	stopWatching()
 	if err != nil && ctx.Err() != nil {
 		err = context.Cause(ctx)

@@ -83,7 +83,7 @@ func (l *Ledger) Create(ctx context.Context, name string, o Options) (made bool,
 		return false, fmt.Errorf("create batch %q: %w", name, err)
 	}
 	now := time.Now().UnixMilli()
-	n, err := createScript.Run(ctx, l.rdb, []string{batchKey(name)}, Format, now, opts, o.DeadlineMS).Int()
+	n, err := createScript.Run(ctx, l.rdb, []string{batchKey(name)}, Format, now, opts, o.DeadlineMS, o.FailuresOnly).Int()
 	if err != nil {
 		return false, fmt.Errorf("create batch %q: %w", name, err)
 	}

@@ -23,6 +23,9 @@ type Options struct {
 	Ordered bool `json:"ordered,omitempty"`
 	// WithPayload adds the payload to every outcome, not only to failed ones.
 	WithPayload bool `json:"with_payload,omitempty"`
+	// FailuresOnly keeps only the outcomes of tasks that were not ok for whoever follows;
+	// all are counted.
+	FailuresOnly bool `json:"failures_only,omitempty"`
 	// Input describes the source, for people and for telling two inputs apart.
 	Input string `json:"input,omitempty"`
 	// Out is the file the outcomes go to, if any.
@@ -43,6 +46,13 @@ func (o *Options) Backoff() time.Duration { return time.Duration(o.BackoffMS) * 
 // Deadline is how long after the batch's creation a task without an outcome fails.
 func (o *Options) Deadline() time.Duration { return time.Duration(o.DeadlineMS) * time.Millisecond }
 
+func (o *Options) outcomes() string {
+	if o.FailuresOnly {
+		return "failed"
+	}
+	return "all"
+}
+
 // Differs names the first option in which o and p differ, or "".
 func (o *Options) Differs(p *Options) string {
 	for _, f := range []struct {
@@ -57,6 +67,7 @@ func (o *Options) Differs(p *Options) string {
 		{"--deadline", o.Deadline(), p.Deadline()},
 		{"--ordered", o.Ordered, p.Ordered},
 		{"--with-payload", o.WithPayload, p.WithPayload},
+		{"--outcomes", o.outcomes(), p.outcomes()},
 		{"input", o.Input, p.Input},
 		{"--out", o.Out, p.Out},
 	} {

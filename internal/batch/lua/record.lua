@@ -7,7 +7,7 @@
 -- Returns 1 recorded, 2 recorded and with it the batch is complete, 0 it has one already,
 -- -1 there is no such batch.
 -- Retry: a second call returns 0, so a lost reply is harmless.
-local b = redis.call('HMGET', KEYS[1], 'state', 'n', 'full:' .. ARGV[3], 'next', 'top')
+local b = redis.call('HMGET', KEYS[1], 'state', 'n', 'full:' .. ARGV[3], 'next', 'top', 'quiet')
 if not b[1] then
   return -1
 end
@@ -26,7 +26,9 @@ redis.call('HINCRBY', KEYS[1], ARGV[5], 1)
 if ARGV[8] ~= '0' then
   redis.call('HINCRBY', KEYS[1], 'retries', ARGV[8])
 end
-redis.call('XADD', KEYS[3], '*', 'o', ARGV[6], 'w', ARGV[7])
+if not b[6] or ARGV[5] ~= 'ok' then
+  redis.call('XADD', KEYS[3], '*', 'o', ARGV[6], 'w', ARGV[7])
+end
 if ARGV[9] ~= '' then
   redis.call('HSET', KEYS[4], ARGV[1], ARGV[9])
 end
