@@ -10,6 +10,7 @@ import (
 	"os"
 	"strings"
 	"syscall"
+	"time"
 )
 
 // Stream is a Sink that writes lines to a pipe or terminal. Its commit promises
@@ -72,13 +73,8 @@ func (s *File) load(resume bool) error {
 		s.Lines = -1
 		return nil
 	}
-	// Held until the process ends, whichever way: two batches begun at once would
-	// both find the file empty.
-	switch err := syscall.Flock(int(s.f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); {
-	case err == syscall.EWOULDBLOCK:
-		return fmt.Errorf("outcome file %s is being written by another producer: choose another --out", s.f.Name())
-	case err != nil && !errors.Is(err, errors.ErrUnsupported): // as some network file systems have it
-		return fmt.Errorf("lock outcome file %s: %w", s.f.Name(), err)
+	if err := s.lock(); err != nil {
+		return err
 	}
 	if info.Size() > 0 && !resume {
 		return &ForeignFileError{Name: s.f.Name()}
@@ -111,6 +107,23 @@ func (s *File) load(resume bool) error {
 	}
 	_, err = s.f.Seek(whole, io.SeekStart)
 	return err
+}
+
+// lock holds the file until the process ends, whichever way: two batches begun at once
+// would both find it empty. It waits a moment for a process that is just ending, or for
+// a child of it that has not come to its exec.
+func (s *File) lock() error {
+	for end := time.Now().Add(time.Second); ; time.Sleep(20 * time.Millisecond) {
+		err := syscall.Flock(int(s.f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+		switch {
+		case err == nil || errors.Is(err, errors.ErrUnsupported): // as some network file systems have it
+			return nil
+		case err != syscall.EWOULDBLOCK:
+			return fmt.Errorf("lock outcome file %s: %w", s.f.Name(), err)
+		case time.Now().After(end):
+			return fmt.Errorf("outcome file %s is being written by another producer: choose another --out", s.f.Name())
+		}
+	}
 }
 
 // cutOff says that a last line without its end is, or can be, the beginning of an

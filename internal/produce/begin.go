@@ -78,6 +78,9 @@ func (p *Producer) Begin(ctx context.Context, o Options) (*Batch, error) {
 	} else {
 		err = b.beginDerived(ctx)
 	}
+	if err != nil && ctx.Err() != nil {
+		return nil, context.Cause(ctx) // whatever it has broken
+	}
 	if err != nil {
 		return nil, err
 	}
