@@ -4,11 +4,12 @@ GO        ?= go
 DOCKER    ?= docker
 IMAGE     ?= weir:local
 FUZZTIME  ?= 10s
+N         ?= 500000
 TESTFLAGS ?=
 PLATFORMS ?= linux/amd64 linux/arm64 darwin/amd64 darwin/arm64
 
 .DEFAULT_GOAL := help
-.PHONY: help build test check unit scenarios deps cross fuzz bench image clean
+.PHONY: help build test check unit scenarios deps cross fuzz chaos bench image clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -63,6 +64,10 @@ fuzz: ## each fuzz test for FUZZTIME (10s)
 			$(GO) test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 5s $$dir || exit 1; \
 		done; \
 	done
+
+# CHAOS_SEED=7 repeats the timeline of the storm that printed it.
+chaos: deps ## the storm at full size, and the checker's verdict; N=10000000 is the long one
+	CHAOS_N=$(N) $(GO) test -v -count=1 -timeout 24h -run '^TestStorm$$' ./integration_test
 
 bench: ## all benchmarks
 	$(GO) test -run '^$$' -bench . -benchmem $(TESTFLAGS) ./...

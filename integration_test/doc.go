@@ -1,5 +1,6 @@
 // Package integration holds weir's promises as scenarios: the built commands, a
-// real redis-server, real signals. It has tests only.
+// real redis-server, real signals. It has tests only, but for the storm's: its task type
+// (chaos) and the separate program that judges its end (checker).
 //
 //	go test ./integration_test -v -run TestName
 //
@@ -40,4 +41,5 @@
 //	a batch is paused, has a deadline           TestAPausedBatchGoesOnWhenItIsResumed
 //	                                            TestADeadlineEndsABatch
 //	a producer stops in order                   TestInterruptedProducerLeavesNothingAndGoesOn
+//	everything fails all the time               TestStorm (make chaos)
 package integration

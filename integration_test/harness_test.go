@@ -6,6 +6,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -18,6 +19,7 @@ import (
 	"time"
 
 	"github.com/weir-tasks/weir/internal/batch"
+	"github.com/weir-tasks/weir/internal/conn"
 )
 
 // binDir holds the two commands, ./producer and ./worker, as they are built for
@@ -34,6 +36,7 @@ func TestMain(m *testing.M) {
 	if !given("test.parallel") {
 		_ = flag.Set("test.parallel", "8")
 	}
+	conn.LogTo(slog.New(slog.DiscardHandler)) // go-redis tells of each refused dial
 	os.Exit(buildAndRun(m))
 }
 

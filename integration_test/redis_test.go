@@ -191,7 +191,7 @@ func do(t *testing.T, s *conntest.RealServer, args ...any) {
 	must(t, s.Client().Do(t.Context(), args...).Err())
 }
 
-func must(t *testing.T, err error) {
+func must(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)
