@@ -177,6 +177,9 @@ func (f *Feeder) room(ctx context.Context) (int, error) {
 			}
 			continue
 		}
+		if info.Next < f.next { // the window might never open: its tasks are forgotten too
+			return 0, &batch.RewoundError{Name: info.Name, Next: info.Next, Phase: info.Phase}
+		}
 		n := min(chunk, f.opts.Window(ctx)-(f.next-info.Outcomes()))
 		if f.opts.Ahead != nil {
 			n = min(n, f.opts.Ahead()-f.next)

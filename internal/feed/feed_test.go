@@ -331,6 +331,19 @@ func TestACheckpointThatWasSetBackIsReported(t *testing.T) {
 	})
 }
 
+// What Redis forgot may be all that would have opened the window.
+func TestACheckpointThatWasSetBackIsReportedThoughTheWindowIsFull(t *testing.T) {
+	both(t, func(t *testing.T, b *bench) {
+		done := start(t, b.feeder(numbered(50), 10))
+		b.await("the window is full", func() bool { return b.info().Next == 10 })
+		b.rdb.HSet(t.Context(), "weir:{b}:batch", "next", 4)
+		var rewound *batch.RewoundError
+		if err := wait(t, done); !errors.As(err, &rewound) || rewound.Next != 4 {
+			t.Errorf("ended with %v", err)
+		}
+	})
+}
+
 func TestABatchThatVanishesEndsTheFeeder(t *testing.T) {
 	both(t, func(t *testing.T, b *bench) {
 		done := start(t, b.feeder(numbered(50), 10))
