@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"time"
 
 	"github.com/weir-tasks/weir"
 	"github.com/weir-tasks/weir/internal/cli"
@@ -12,6 +13,10 @@ import (
 	"github.com/weir-tasks/weir/internal/work"
 	"github.com/weir-tasks/weir/tasks"
 )
+
+// graceToLeave is how much longer than --shutdown-timeout the process may take to stop:
+// with the default no more than 10 s in all.
+const graceToLeave = 1800 * time.Millisecond
 
 // run wires the worker: Redis, metrics, the worker itself; and stops them in the
 // reverse order.
@@ -22,6 +27,7 @@ func run(ctx context.Context, c *config) error {
 			return cli.UsageError("--allow-exec %s=%s: %w", name, path, err)
 		}
 	}
+	cli.LeaveWithin(c.ShutdownTimeout + graceToLeave)
 	client, err := weir.Open(ctx, weir.Options{URL: c.Redis, Log: log})
 	if err != nil {
 		if ctx.Err() != nil {

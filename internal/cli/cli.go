@@ -15,6 +15,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -139,20 +140,33 @@ func zeroes(ctx *kong.Context) error {
 // sameSignal is how soon a second signal is taken for the first one, told twice.
 const sameSignal = 200 * time.Millisecond
 
+// leaveWithin is how long after the first signal the process may go on; see
+// LeaveWithin.
+var leaveWithin atomic.Int64
+
+// LeaveWithin sets how long after the first signal the process may go on; by default
+// 9 s. No call to a Redis that has frozen can hold it longer.
+func LeaveWithin(d time.Duration) { leaveWithin.Store(int64(d)) }
+
 // Main runs a command and leaves with its exit status. The context it gets ends at
-// the first SIGINT or SIGTERM; the second leaves at once, and what was begun comes
-// back by itself: through the ledger and the leases.
+// the first SIGINT or SIGTERM; the second, or LeaveWithin's end, leaves at once, and
+// what was begun comes back by itself: through the ledger and the leases.
 func Main(name string, run func(ctx context.Context) error) {
 	// One thread more than cores: tasks that compute on all of them leave a thread to
 	// those that wait, and the system shares the cores out more finely than Go does.
 	runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + 1)
 	// A closed stdout is an error to handle, not the process' end.
 	signal.Ignore(syscall.SIGPIPE)
+	leaveWithin.CompareAndSwap(0, int64(9*time.Second))
 	ctx, cancel := context.WithCancelCause(context.Background())
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
 	go func() {
 		cancel(&Status{Code: Interrupted, Err: fmt.Errorf("stopped by %v", <-signals)})
+		time.AfterFunc(time.Duration(leaveWithin.Load()), func() {
+			fmt.Fprintf(os.Stderr, "%s: not stopped in order in time, Redis does not answer or a task does not end; leaving, other workers and the same command see to the rest\n", name)
+			os.Exit(Interrupted)
+		})
 		for first := time.Now(); ; {
 			// Wrappers such as timeout pass on a signal that the process group had already.
 			if <-signals; time.Since(first) > sameSignal {

@@ -17,7 +17,7 @@ import (
 
 // graceToEnd is how long cancelling or stopping may take before the producer
 // leaves it to the workers.
-const graceToEnd = 10 * time.Second
+const graceToEnd = 6 * time.Second
 
 // unread is how many windows of outcomes may wait to be handed on: for a reader
 // that is slow, or, in order of input, for a task that takes long.
