@@ -16,7 +16,7 @@ import (
 
 // graceToLeave is how much longer than --shutdown-timeout the process may take to stop:
 // with the default no more than 10 s in all.
-const graceToLeave = 1800 * time.Millisecond
+const graceToLeave = 1500 * time.Millisecond
 
 // run wires the worker: Redis, metrics, the worker itself; and stops them in the
 // reverse order.

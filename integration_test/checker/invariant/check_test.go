@@ -276,6 +276,19 @@ func TestABrokenRunIsFound(t *testing.T) {
 	}
 }
 
+// Work that comes late is nobody's fault while there is nobody to do it.
+func TestNoWorkIsExpectedOfAllWhoWereHit(t *testing.T) {
+	t.Parallel()
+	for _, hit := range []string{"redis", "worker-0", "producer-0"} {
+		w := goodWorld(t)
+		w.event(Answers, 0).At = 14 * second
+		w.journal = append(w.journal, Event{At: 13 * second, Until: 15 * second, Kind: Fault, Fault: "stop", Process: hit})
+		if report := w.check(); !report.OK() {
+			t.Errorf("with %s stopped:\n%s", hit, report)
+		}
+	}
+}
+
 // A sample tells what lies below the checkpoint and is nowhere.
 func TestSampleFindsWhatIsNowhere(t *testing.T) {
 	t.Parallel()

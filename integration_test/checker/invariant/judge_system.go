@@ -312,11 +312,30 @@ func (f *facts) troubled(from, to int64) bool {
 	})
 }
 
-// crippled says that within d of a moment something else was wrong.
+// crippled says that within d of a moment nobody could be expected to work: something
+// more happened to Redis, or to every worker, or to every producer.
 func (f *facts) crippled(at int64, d time.Duration) bool {
-	return slices.ContainsFunc(f.journal, func(e Event) bool {
-		return e.Kind == Fault && e.At <= at+int64(d) && max(e.At, e.Until) > at
-	})
+	well := make(map[string]map[string]bool) // by the kind of role
+	for _, e := range f.journal {
+		kind, _, _ := strings.Cut(e.Process, "-")
+		if e.Kind == Started && kind != "follower" {
+			if well[kind] == nil {
+				well[kind] = make(map[string]bool)
+			}
+			well[kind][e.Process] = true
+		}
+	}
+	for _, e := range f.journal {
+		if e.Kind != Fault || e.At > at+int64(d) || max(e.At, e.Until) <= at {
+			continue
+		}
+		kind, _, _ := strings.Cut(e.Process, "-")
+		delete(well[kind], e.Process)
+		if e.Process == "redis" || kind != "follower" && len(well[kind]) == 0 {
+			return true
+		}
+	}
+	return false
 }
 
 func percentile(sorted []time.Duration, p int) time.Duration {
