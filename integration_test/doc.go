@@ -42,4 +42,11 @@
 //	                                            TestADeadlineEndsABatch
 //	a producer stops in order                   TestInterruptedProducerLeavesNothingAndGoesOn
 //	everything fails all the time               TestStorm (make chaos)
+//	Redis forgets its last writes               TestARedisThatForgetsItsLastWritesIsFedAgain
+//	Redis cannot write                          TestARedisWithAFullDiskIsWaitedOut
+//	                                            TestABatchWaitsOutARedisInTrouble
+//	the network is bad                          TestABatchSurvivesABadNetwork
+//	Redis has too many clients                  TestAFloodOfConnectionsIsWaitedOut
+//	any script's reply is lost                  TestALostReplyOfAnyScriptCostsNoAttempt
+//	stopping while Redis is frozen              TestSIGTERMWithAFrozenRedisIsObeyedWithin10Seconds
 package integration

@@ -1,18 +1,24 @@
 package integration_test
 
 import (
-	"context"
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	toxiproxy "github.com/Shopify/toxiproxy/v2"
 	"github.com/rs/zerolog"
 )
 
 // network is the way from one process to Redis, which can be made bad.
+//
+// toxiproxy waits for ever to change a connection whose reader does not read, such
+// as a frozen process. So nothing here waits long for it, and a network that is good
+// again is a new one at the same address.
 type network struct {
 	t      testing.TB
+	addr   string // Redis
+	listen string
 	proxy  *toxiproxy.Proxy
 	toxics int // so far
 }
@@ -20,18 +26,36 @@ type network struct {
 // networkTo makes a good network to an address.
 func networkTo(t testing.TB, addr string) *network {
 	t.Helper()
-	server := toxiproxy.NewServer(toxiproxy.NewMetricsContainer(nil), zerolog.Nop())
-	n := &network{t: t, proxy: toxiproxy.NewProxy(server, t.Name(), "127.0.0.1:0", addr)}
-	must(t, n.proxy.Start())
-	t.Cleanup(n.proxy.Stop)
+	n := &network{t: t, addr: addr, listen: "127.0.0.1:0"}
+	must(t, n.open())
+	n.listen = n.proxy.Listen
+	t.Cleanup(n.cut)
 	return n
 }
 
+func (n *network) open() error {
+	server := toxiproxy.NewServer(toxiproxy.NewMetricsContainer(nil), zerolog.Nop())
+	n.proxy = toxiproxy.NewProxy(server, n.addr, n.listen, n.addr)
+	return n.proxy.Start()
+}
+
+// patience is how long toxiproxy is waited for.
+const patience = time.Second
+
+func briefly(do func()) {
+	done := make(chan struct{})
+	go func() { defer close(done); do() }()
+	select {
+	case <-done:
+	case <-time.After(patience):
+	}
+}
+
 // url is what the process is given as --redis.
-func (n *network) url() string { return "redis://" + n.proxy.Listen }
+func (n *network) url() string { return "redis://" + n.listen }
 
 // cut resets all connections and refuses new ones, until mend.
-func (n *network) cut() { n.proxy.Stop() }
+func (n *network) cut() { briefly(n.proxy.Stop) }
 
 // reset cuts all connections; new ones are welcome.
 func (n *network) reset() {
@@ -62,17 +86,17 @@ func (n *network) poison(kind, direction, attributes string) {
 	n.t.Helper()
 	n.toxics++
 	toxic := fmt.Sprintf(`{"name":"%d","type":%q,"stream":%q,"attributes":%s}`, n.toxics, kind, direction, attributes)
-	if _, err := n.proxy.Toxics.AddToxicJson(strings.NewReader(toxic)); err != nil {
-		n.t.Errorf("%s: %v", toxic, err)
-	}
+	proxy := n.proxy
+	briefly(func() {
+		if _, err := proxy.Toxics.AddToxicJson(strings.NewReader(toxic)); err != nil {
+			n.t.Errorf("%s: %v", toxic, err)
+		}
+	})
 }
 
 // mend makes it good again; what hung in it is cut.
 func (n *network) mend() {
 	n.t.Helper()
-	n.proxy.Stop()
-	n.proxy.Toxics.ResetToxics(context.Background())
-	if err := n.proxy.Start(); err != nil {
-		n.t.Errorf("mend the network: %v", err)
-	}
+	n.cut()
+	eventually(n.t, 10*time.Second, func() bool { return n.open() == nil }, "the network is good again")
 }
