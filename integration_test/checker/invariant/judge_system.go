@@ -258,11 +258,13 @@ func (f *facts) soonAgain(v *finding) {
 	}
 	var flows []time.Duration
 	for _, e := range f.journal {
-		if e.Kind != Answers && e.Kind != Healed || f.crippled(e.At, limits.Flow) {
+		if e.Kind != Answers && e.Kind != Healed {
 			continue
 		}
-		if first := f.runs.firstAfter(e.At); first != 0 {
-			flows = append(flows, time.Duration(first-e.At))
+		first := f.runs.firstAfter(e.At)
+		wait := time.Duration(first - e.At)
+		if first != 0 && (wait <= limits.Flow || !f.crippled(e.At, limits.Flow)) {
+			flows = append(flows, wait)
 		}
 	}
 	slices.Sort(flows)
