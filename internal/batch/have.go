@@ -4,8 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
-	"time"
 
 	"github.com/redis/go-redis/v9"
 )
@@ -79,8 +79,12 @@ func bitSet(raw string, bit int64) bool {
 	return bit/8 < int64(len(raw)) && raw[bit/8]&(0x80>>(bit%8)) != 0
 }
 
-// fillChunk is how many seqs FillCancelled looks at in one go.
-const fillChunk = 1 << 16
+const (
+	// fillChunk is how many seqs FillCancelled looks at in one go.
+	fillChunk = 1 << 16
+	// fillAtOnce is how many outcomes it records in one.
+	fillAtOnce = 500
+)
 
 // FillCancelled records the outcome cancelled, or failed if the batch has expired, for
 // every task of a batch that is given up that has none, except those that running says are still being run: their
@@ -99,17 +103,17 @@ func (l *Ledger) FillCancelled(ctx context.Context, name string, running func(se
 		if err != nil {
 			return filled, err
 		}
+		var open []*Outcome
 		for k, has := range have {
-			seq := from + int64(k)
-			if has || running(seq) {
-				continue
+			if seq := from + int64(k); !has && !running(seq) {
+				open = append(open, i.LeftOpen(seq))
 			}
-			first, err := l.Record(ctx, name, i.LeftOpen(seq), -time.Microsecond, nil)
+		}
+		for part := range slices.Chunk(open, fillAtOnce) {
+			n, err := l.recordAll(ctx, name, part)
+			filled += n
 			if err != nil {
 				return filled, err
-			}
-			if first {
-				filled++
 			}
 		}
 	}

@@ -223,28 +223,70 @@ func (l *Ledger) options(raw string) (*Options, error) {
 // if unknown. payload goes with a failed outcome into the dead letters.
 // ErrNotFound if the batch is gone.
 func (l *Ledger) Record(ctx context.Context, name string, o *Outcome, wait time.Duration, payload []byte) (first bool, err error) {
+	keys, args, err := recordArgs(name, o, wait, payload)
+	if err != nil {
+		return false, fmt.Errorf("record task %s: %w", TaskID(name, o.Seq), err)
+	}
+	return l.recorded(ctx, name, o.Seq, recordScript.Run(ctx, l.rdb, keys, args...))
+}
+
+// recordAll is Record for many, in one round trip. It returns how many had no outcome
+// before.
+func (l *Ledger) recordAll(ctx context.Context, name string, outcomes []*Outcome) (firsts int64, err error) {
+	if err := recordScript.Load(ctx, l.rdb).Err(); err != nil {
+		return 0, fmt.Errorf("record tasks of batch %q: %w", name, err)
+	}
+	pipe := l.rdb.Pipeline()
+	calls := make([]*redis.Cmd, len(outcomes))
+	for i, o := range outcomes {
+		keys, args, err := recordArgs(name, o, -time.Microsecond, nil)
+		if err != nil {
+			return 0, fmt.Errorf("record task %s: %w", TaskID(name, o.Seq), err)
+		}
+		calls[i] = recordScript.EvalSha(ctx, pipe, keys, args...)
+	}
+	_, _ = pipe.Exec(ctx) // each call has its own error
+	for i, o := range outcomes {
+		first, err := l.recorded(ctx, name, o.Seq, calls[i])
+		if err != nil {
+			return firsts, err
+		}
+		if first {
+			firsts++
+		}
+	}
+	return firsts, nil
+}
+
+// recordArgs are the keys and arguments of record.lua.
+func recordArgs(name string, o *Outcome, wait time.Duration, payload []byte) (keys []string, args []any, err error) {
 	out := *o
 	out.Payload = asJSON(o.Payload)
 	line, err := json.Marshal(&out)
 	if err != nil {
-		return false, fmt.Errorf("record task %s: %w", TaskID(name, o.Seq), err)
+		return nil, nil, err
 	}
 	var dead []byte
 	if o.State == Failed {
 		out.Payload = asJSON(payload)
 		if dead, err = json.Marshal(&out); err != nil {
-			return false, fmt.Errorf("record task %s: %w", TaskID(name, o.Seq), err)
+			return nil, nil, err
 		}
 	}
-	keys := []string{batchKey(name), bitsKey(name, o.Seq), outKey(name), deadKey(name)}
-	n, err := recordScript.Run(ctx, l.rdb, keys, o.Seq, o.Seq%segment, o.Seq/segment, segment,
-		string(o.State), line, wait.Microseconds(), max(0, o.Attempts-1), dead).Int()
+	keys = []string{batchKey(name), bitsKey(name, o.Seq), outKey(name), deadKey(name)}
+	return keys, []any{o.Seq, o.Seq % segment, o.Seq / segment, segment,
+		string(o.State), line, wait.Microseconds(), max(0, o.Attempts-1), dead}, nil
+}
+
+// recorded reads the answer of record.lua.
+func (l *Ledger) recorded(ctx context.Context, name string, seq int64, call *redis.Cmd) (first bool, err error) {
+	n, err := call.Int()
 	if err != nil {
-		return false, fmt.Errorf("record task %s: %w", TaskID(name, o.Seq), err)
+		return false, fmt.Errorf("record task %s: %w", TaskID(name, seq), err)
 	}
 	switch n {
 	case -1:
-		return false, fmt.Errorf("record task %s: %w", TaskID(name, o.Seq), ErrNotFound)
+		return false, fmt.Errorf("record task %s: %w", TaskID(name, seq), ErrNotFound)
 	case 2:
 		if i, err := l.Info(ctx, name); err == nil {
 			_ = l.expire(ctx, i) // if this fails, List sees to it
