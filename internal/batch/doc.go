@@ -9,6 +9,9 @@
 //     again, from whichever process, changes nothing and says so.
 //   - Bit, counters and outcome stream change in one script, so they never
 //     disagree; ok + failed + cancelled is the number of bits set.
+//   - A task is a suspect from the first time that its worker died until it has its
+//     outcome. Others cost nothing for there being suspects: the batch's hash says
+//     whether there are any.
 //   - Tasks are enqueued before the checkpoint passes them, and an outcome is
 //     recorded before asynq gets its ack. So a crash repeats work, never loses it.
 //
@@ -19,6 +22,7 @@
 //	weir:{NAME}:out       stream of outcomes; what has been read may be trimmed
 //	weir:{NAME}:dead      hash seq -> failed outcome with its payload
 //	weir:{NAME}:lanes     set of the lanes its tasks went to
+//	weir:{NAME}:suspects  hash seq -> deaths of its worker; gone with the task's outcome
 //	weir:{NAME}:producer  lease of the one producer that feeds it
 //
 // and weir:batches, a sorted set of all names by creation time.

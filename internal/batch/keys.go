@@ -35,6 +35,7 @@ func batchKey(name string) string    { return prefix(name) + "batch" }
 func outKey(name string) string      { return prefix(name) + "out" }
 func deadKey(name string) string     { return prefix(name) + "dead" }
 func lanesKey(name string) string    { return prefix(name) + "lanes" }
+func suspectsKey(name string) string { return prefix(name) + "suspects" }
 func producerKey(name string) string { return prefix(name) + "producer" }
 
 func bitsKey(name string, seq int64) string {

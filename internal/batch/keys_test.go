@@ -73,7 +73,7 @@ func FuzzParseTaskID(f *testing.F) {
 		if TaskID(name, seq) != id || ValidName(name) != nil || seq < 0 || seq >= MaxTasks {
 			t.Errorf("ParseTaskID(%q) = %q, %d", id, name, seq)
 		}
-		for _, key := range []string{batchKey(name), bitsKey(name, seq), outKey(name), deadKey(name), lanesKey(name), producerKey(name)} {
+		for _, key := range []string{batchKey(name), bitsKey(name, seq), outKey(name), deadKey(name), lanesKey(name), suspectsKey(name), producerKey(name)} {
 			if !strings.HasPrefix(key, "weir:{"+name+"}:") || strings.Count(key, "{") != 1 || strings.Count(key, "}") != 1 {
 				t.Errorf("key %q of batch %q is not in its slot", key, name)
 			}

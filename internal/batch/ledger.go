@@ -168,6 +168,7 @@ const (
 	NoBatch                      // there is no such batch
 	HasExpired                   // the batch's deadline has passed: record that as its outcome
 	IsPaused                     // the batch is paused: ask again later
+	RunAlone                     // run it with no other task beside it: BeginAlone
 )
 
 // Terms are what an attempt is run under.
@@ -179,8 +180,18 @@ type Terms struct {
 
 // Begin asks whether an attempt may run, and under which terms.
 func (l *Ledger) Begin(ctx context.Context, name string, seq int64) (Admission, Terms, error) {
-	r, err := beginScript.Run(ctx, l.rdb, []string{batchKey(name), bitsKey(name, seq)},
-		seq, seq%segment, seq/segment).Slice()
+	return l.begin(ctx, name, seq, "")
+}
+
+// BeginAlone is Begin for an attempt that has no other task beside it. If its worker
+// dies before its outcome or Rest, the task is to blame.
+func (l *Ledger) BeginAlone(ctx context.Context, name string, seq int64) (Admission, Terms, error) {
+	return l.begin(ctx, name, seq, "1")
+}
+
+func (l *Ledger) begin(ctx context.Context, name string, seq int64, alone string) (Admission, Terms, error) {
+	r, err := beginScript.Run(ctx, l.rdb, []string{batchKey(name), bitsKey(name, seq), suspectsKey(name)},
+		seq, seq%segment, seq/segment, alone, aloneFrom).Slice()
 	if err != nil || len(r) != 3 {
 		return 0, Terms{}, fmt.Errorf("begin task %s: %w", TaskID(name, seq), orShape(err))
 	}
@@ -273,7 +284,7 @@ func recordArgs(name string, o *Outcome, wait time.Duration, payload []byte) (ke
 			return nil, nil, err
 		}
 	}
-	keys = []string{batchKey(name), bitsKey(name, o.Seq), outKey(name), deadKey(name)}
+	keys = []string{batchKey(name), bitsKey(name, o.Seq), outKey(name), deadKey(name), suspectsKey(name)}
 	return keys, []any{o.Seq, o.Seq % segment, o.Seq / segment, segment,
 		string(o.State), line, wait.Microseconds(), max(0, o.Attempts-1), dead}, nil
 }
@@ -320,7 +331,7 @@ func (l *Ledger) expire(ctx context.Context, i *Info) error {
 	keep := time.Duration(i.Options.KeepMS) * time.Millisecond
 	pipe := l.rdb.Pipeline()
 	// The batch's own key last: its expiry says that the others have theirs.
-	for _, key := range []string{outKey(i.Name), deadKey(i.Name), lanesKey(i.Name), bitsKey(i.Name, i.N), batchKey(i.Name)} {
+	for _, key := range []string{outKey(i.Name), deadKey(i.Name), lanesKey(i.Name), suspectsKey(i.Name), bitsKey(i.Name, i.N), batchKey(i.Name)} {
 		pipe.PExpire(ctx, key, keep)
 	}
 	_, err := pipe.Exec(ctx)
@@ -476,7 +487,7 @@ func (l *Ledger) Release(ctx context.Context, name, id string) error {
 // Discard removes the record of a batch that has not been fed.
 func (l *Ledger) Discard(ctx context.Context, name string) error {
 	pipe := l.rdb.Pipeline()
-	pipe.Del(ctx, batchKey(name), lanesKey(name))
+	pipe.Del(ctx, batchKey(name), lanesKey(name), suspectsKey(name))
 	pipe.ZRem(ctx, indexKey, name)
 	if _, err := pipe.Exec(ctx); err != nil {
 		return fmt.Errorf("discard batch %q: %w", name, err)

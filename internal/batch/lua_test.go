@@ -68,6 +68,7 @@ func TestScriptsUseWhatTheirHeadersName(t *testing.T) {
 
 var scripts = map[string]string{
 	"begin.lua": beginSrc, "checkpoint.lua": checkpointSrc, "create.lua": createSrc, "lease.lua": leaseSrc,
+	"crash.lua": crashSrc, "rest.lua": restSrc,
 	"record.lua": recordSrc, "release.lua": releaseSrc, "seal.lua": sealSrc, "trim.lua": trimSrc,
 }
 
@@ -139,6 +140,19 @@ var operations = []struct {
 		a, o, err := l.Begin(l.ctx, "b", 0)
 		return fmt.Sprint(a, o, err)
 	}},
+	{"crash", func(l *fixture) string {
+		n, err := l.CountCrash(l.ctx, "b", 0, "17")
+		return fmt.Sprint(n, err)
+	}},
+	{"crash again", func(l *fixture) string {
+		n, err := l.CountCrash(l.ctx, "b", 0, "18")
+		return fmt.Sprint(n, err)
+	}},
+	{"begin alone", func(l *fixture) string {
+		a, o, err := l.BeginAlone(l.ctx, "b", 0)
+		return fmt.Sprint(a, o, err)
+	}},
+	{"rest", func(l *fixture) string { return fmt.Sprint(l.Rest(l.ctx, "b", 0)) }},
 	{"record ok", func(l *fixture) string {
 		_, err := l.Record(l.ctx, "b", outcome(0, OK), time.Second, nil)
 		return fmt.Sprint(err)

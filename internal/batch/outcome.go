@@ -26,6 +26,7 @@ const (
 	Timeout   Class = "timeout"
 	Panic     Class = "panic"
 	Exhausted Class = "exhausted" // any other error
+	Crashed   Class = "crashed"   // its worker died each time it ran
 	Expired   Class = "expired"   // the batch's deadline passed
 )
 

@@ -19,6 +19,14 @@ var (
 	recordSrc    string
 	recordScript = redis.NewScript(recordSrc)
 
+	//go:embed lua/crash.lua
+	crashSrc    string
+	crashScript = redis.NewScript(crashSrc)
+
+	//go:embed lua/rest.lua
+	restSrc    string
+	restScript = redis.NewScript(restSrc)
+
 	//go:embed lua/checkpoint.lua
 	checkpointSrc    string
 	checkpointScript = redis.NewScript(checkpointSrc)
