@@ -351,16 +351,17 @@ func (g *Gate) collect(t turnOf, lease string) (got int, err error) {
 			err = cmdErr
 		default:
 			got++
-			id, ok := taskID(msg)
-			if !ok {
-				// asynq will refuse it likewise; it stays active until somebody looks.
-				g.opts.Log.Error("a task of this lane cannot be decoded", "lane", t.lane)
+			m, err := queue.Decode(msg)
+			if err != nil {
+				// asynq would refuse it likewise. Its ID is not known here: rescue, which
+				// sees that it stays active, sets it aside.
+				g.opts.Log.Error("a task of this lane cannot be decoded; it will be set aside", "lane", t.lane)
 				g.lanes.Return(t.lane, 1)
 				continue
 			}
-			taken := task{lane: t.lane, id: id, msg: msg, lease: lease}
-			if typ := taskType(msg); g.opts.Knows != nil && !g.opts.Knows(typ) {
-				g.opts.Unknown(typ, t.lane)
+			taken := task{lane: t.lane, id: m.ID, msg: msg, lease: lease}
+			if g.opts.Knows != nil && !g.opts.Knows(m.Type) {
+				g.opts.Unknown(m.Type, t.lane)
 				g.strange = append(g.strange, taken)
 				g.lanes.Return(t.lane, 1)
 				continue

@@ -134,11 +134,11 @@ func (g *fixture) dequeue() (id string, err error) {
 	if err != nil {
 		return "", err
 	}
-	id, ok := taskID(msg)
-	if !ok {
+	m, err := queue.Decode(msg)
+	if err != nil {
 		g.t.Errorf("dequeued %q", msg)
 	}
-	return id, nil
+	return m.ID, nil
 }
 
 // want wants the next dequeue to give a task.

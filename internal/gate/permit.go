@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"github.com/weir-tasks/weir/internal/lane"
-	"github.com/weir-tasks/weir/internal/queue"
 )
 
 // Permit is one task's place on its lane.
@@ -47,13 +46,4 @@ func (g *Gate) releaseUnclaimed(now time.Time) {
 			p.Release()
 		}
 	}
-}
-
-// taskID finds the task's ID in asynq's encoded message.
-func taskID(msg string) (string, bool) { return queue.Field(msg, queue.IDField) }
-
-// taskType finds the task's type; empty if there is none.
-func taskType(msg string) string {
-	typ, _ := queue.Field(msg, queue.TypeField)
-	return typ
 }

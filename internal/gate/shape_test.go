@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/hibiken/asynq"
-	"google.golang.org/protobuf/encoding/protowire"
 
 	"github.com/weir-tasks/weir/internal/conn/conntest"
 	"github.com/weir-tasks/weir/internal/queue"
@@ -158,35 +157,4 @@ func TestShapesThatAreOthers(t *testing.T) {
 			t.Errorf("forwarding of %q is taken for %q", kind, got)
 		}
 	}
-}
-
-func TestTaskIDReadsAsynqsMessages(t *testing.T) {
-	inBubble(t, 1, Options{}, func(t *testing.T, g *fixture) {
-		for _, id := range []string{"b:0", "http-1a2b:1099511627775", strings.Repeat("x", 300), "日本語"} {
-			task := asynq.NewTaskWithHeaders(strings.Repeat("t", 200), []byte(strings.Repeat("\x1a\x03bad", 1000)), map[string]string{"weir": "1"})
-			if _, err := g.client.Enqueue(task, asynq.Queue("q"), asynq.TaskID(id), asynq.MaxRetry(1_000_000)); err != nil {
-				t.Fatal(err)
-			}
-			msg := g.c.HGet(t.Context(), queue.TaskPrefix("q")+id, "msg").Val()
-			if got, ok := taskID(msg); got != id || !ok {
-				t.Errorf("read %q, %v; want %q", got, ok, id)
-			}
-		}
-	})
-}
-
-func FuzzTaskID(f *testing.F) {
-	ok := protowire.AppendString(protowire.AppendTag(nil, 3, protowire.BytesType), "b:1")
-	f.Add(string(ok))
-	f.Add(string(protowire.AppendVarint(protowire.AppendTag(nil, 1, protowire.VarintType), 7)) + string(ok))
-	f.Add("")
-	f.Add("\x1a\xff\xff\xff\xff\xff\xff\xff\xff\x7f")
-	f.Add("\x0b\x0b\x0b")
-	f.Add("garbage")
-	f.Fuzz(func(t *testing.T, msg string) {
-		id, ok := taskID(msg)
-		if ok && !strings.Contains(msg, id) || !ok && id != "" && !strings.Contains(msg, id) {
-			t.Errorf("taskID(%q) = %q, %v", msg, id, ok)
-		}
-	})
 }

@@ -13,7 +13,8 @@ var argRE = regexp.MustCompile(`\b(KEYS|ARGV)\[(\d+|i)`)
 // is the header's ARGV[2...].
 func TestScriptsUseWhatTheirHeadersName(t *testing.T) {
 	t.Parallel()
-	for name, src := range map[string]string{"giveback.lua": givebackSrc, "postpone.lua": postponeSrc, "withdraw.lua": withdrawSrc} {
+	for name, src := range map[string]string{"giveback.lua": givebackSrc, "postpone.lua": postponeSrc, "withdraw.lua": withdrawSrc,
+		"close.lua": closeSrc, "quarantine.lua": quarantineSrc} {
 		var header, body []string
 		lines := strings.Split(src, "\n")
 		for i, line := range lines {

@@ -2,39 +2,123 @@ package queue
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
+	"unicode/utf8"
 
 	"github.com/redis/go-redis/v9"
 	"google.golang.org/protobuf/encoding/protowire"
 )
 
-// Fields of asynq's TaskMessage, as it encodes them.
-const (
-	TypeField    protowire.Number = 1
-	PayloadField protowire.Number = 2
-	IDField      protowire.Number = 3
-)
+// payloadField is the payload's number in asynq's TaskMessage.
+const payloadField protowire.Number = 2
 
-// Field finds a field of text or bytes in an encoded message.
-func Field(msg string, want protowire.Number) (string, bool) {
-	b := []byte(msg)
+// Message is a task as asynq encodes it, as far as weir looks into it.
+type Message struct {
+	Type, ID, Queue string
+	Payload         []byte
+	Retried         int
+	Headers         map[string]string
+}
+
+// errMessage says that asynq could not read a message either.
+var errMessage = errors.New("its message cannot be decoded")
+
+// Decode reads an encoded message. It refuses what asynq would: bytes that are no
+// protobuf, and text that is not UTF-8.
+func Decode(msg string) (*Message, error) {
+	m := new(Message)
+	err := fields([]byte(msg), func(num protowire.Number, text []byte, n uint64) error {
+		switch num {
+		case payloadField:
+			m.Payload = text
+			return nil
+		case 6:
+			m.Retried = int(n)
+			return nil
+		case 15:
+			return m.addHeader(text)
+		case 1, 3, 4, 7, 10, 14: // the other fields of text
+			if !utf8.Valid(text) {
+				return errMessage
+			}
+		}
+		switch num {
+		case 1:
+			m.Type = string(text)
+		case 3:
+			m.ID = string(text)
+		case 4:
+			m.Queue = string(text)
+		}
+		return nil
+	})
+	if err == nil && m.ID == "" {
+		err = errMessage
+	}
+	return m, err
+}
+
+func (m *Message) addHeader(entry []byte) error {
+	var kv [3]string
+	err := fields(entry, func(num protowire.Number, text []byte, _ uint64) error {
+		if !utf8.Valid(text) {
+			return errMessage
+		}
+		if num < 3 {
+			kv[num] = string(text)
+		}
+		return nil
+	})
+	if m.Headers == nil {
+		m.Headers = make(map[string]string)
+	}
+	m.Headers[kv[1]] = kv[2]
+	return err
+}
+
+// fields calls each for the fields of an encoded message that are bytes or numbers.
+func fields(b []byte, each func(num protowire.Number, text []byte, n uint64) error) error {
 	for len(b) > 0 {
 		num, typ, n := protowire.ConsumeTag(b)
 		if n < 0 {
-			return "", false
+			return errMessage
 		}
 		b = b[n:]
-		if num == want && typ == protowire.BytesType {
-			text, n := protowire.ConsumeBytes(b)
-			return string(text), n >= 0
+		var text []byte
+		var number uint64
+		switch typ {
+		case protowire.BytesType:
+			text, n = protowire.ConsumeBytes(b)
+		case protowire.VarintType:
+			number, n = protowire.ConsumeVarint(b)
+		default:
+			n = protowire.ConsumeFieldValue(num, typ, b)
 		}
-		if n = protowire.ConsumeFieldValue(num, typ, b); n < 0 {
-			return "", false
+		if n < 0 {
+			return errMessage
 		}
 		b = b[n:]
+		if typ == protowire.BytesType || typ == protowire.VarintType {
+			if err := each(num, text, number); err != nil {
+				return err
+			}
+		}
 	}
-	return "", false
+	return nil
+}
+
+// Messages are the encoded messages of tasks, each with the error of reading it;
+// redis.Nil is one that is gone.
+func Messages(ctx context.Context, rdb redis.UniversalClient, lane string, ids []string) []*redis.StringCmd {
+	pipe := rdb.Pipeline()
+	messages := make([]*redis.StringCmd, len(ids))
+	for i, id := range ids {
+		messages[i] = pipe.HGet(ctx, TaskPrefix(lane)+id, "msg")
+	}
+	_, _ = pipe.Exec(ctx) // each command has its own error
+	return messages
 }
 
 // Waiting are the payloads of a batch's tasks that wait in a lane, by task ID. One whose
@@ -46,17 +130,16 @@ func Waiting(ctx context.Context, rdb redis.UniversalClient, lane, batch string)
 	}
 	payloads := make(map[string][]byte)
 	for chunk := range slices.Chunk(slices.Concat(ids.pending, ids.scheduled, ids.retry), withdrawChunk) {
-		pipe := rdb.Pipeline()
-		messages := make([]*redis.StringCmd, len(chunk))
+		messages := Messages(ctx, rdb, lane, chunk)
 		for i, id := range chunk {
-			messages[i] = pipe.HGet(ctx, TaskPrefix(lane)+id, "msg")
-		}
-		if _, err := pipe.Exec(ctx); err != nil && err != redis.Nil {
-			return nil, fmt.Errorf("read tasks of batch %q in lane %q: %w", batch, lane, err)
-		}
-		for i, id := range chunk {
-			payload, _ := Field(messages[i].Val(), PayloadField)
-			payloads[id] = []byte(payload)
+			if err := messages[i].Err(); err != nil && err != redis.Nil {
+				return nil, fmt.Errorf("read tasks of batch %q in lane %q: %w", batch, lane, err)
+			}
+			if m, err := Decode(messages[i].Val()); err == nil {
+				payloads[id] = m.Payload
+			} else {
+				payloads[id] = nil
+			}
 		}
 	}
 	return payloads, nil

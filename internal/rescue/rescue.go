@@ -10,18 +10,36 @@
 // After an error of Redis, and after a pause of Redis or of this process, the watch
 // begins anew: the workers may not have been able to extend anything either.
 //
+// What becomes of a task whose worker died:
+//
+//   - It has its outcome: it is closed.
+//   - Its worker has died with it batch.MaxCrashes times: it has failed, class crashed.
+//     From the last death but one on it runs alone, so that what died beside it is not
+//     to blame; see batch.CountCrash. An outage of Redis counts nothing, since the
+//     watch begins anew; a worker cut off from Redis counts like one that died, which
+//     nobody can tell apart.
+//   - It cannot be read: it is set aside, in its lane's quarantine. Of a ghost, whose
+//     message is gone, what is left is removed; a batch then misses it.
+//   - Any other goes back. So do plain asynq tasks, however often: they have no ledger
+//     to count in.
+//
+// A bad entry costs a line in the log and stops no other.
+//
 // It replaces asynq's recoverer for lanes: that one waits 60 to 150 s and burns
-// attempts, and looks at the placeholder queue only.
+// attempts, stops at what it cannot read, and looks at the placeholder queue only.
 package rescue
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/redis/go-redis/v9"
+	"github.com/weir-tasks/weir/internal/batch"
 	"github.com/weir-tasks/weir/internal/queue"
 )
 
@@ -33,16 +51,29 @@ const (
 
 	// blink is the longest pause between two looks that is no break in the watch.
 	blink = Patience / 2
+
+	// most is how many tasks of one lane a round sees to; the next round goes on.
+	most = 2000
 )
+
+// Options configure a Rescuer.
+type Options struct {
+	// Name is this process' in the outcomes it records.
+	Name   string
+	Ledger *batch.Ledger
+	// Lanes names the lanes to watch, at any time.
+	Lanes func() []string
+	Log   *slog.Logger
+}
 
 // Rescuer watches the lanes of a worker.
 type Rescuer struct {
-	rdb   redis.UniversalClient
-	lanes func() []string
-	log   *slog.Logger
+	rdb  redis.UniversalClient
+	opts Options
 
-	seen map[string]map[string]sighting // lane -> task ID -> what was seen
-	last time.Time                      // the last look
+	seen   map[string]map[string]sighting // lane -> task ID -> what was seen
+	last   time.Time                      // the last look
+	broken map[string]string              // lane -> why it could not be looked at
 }
 
 type sighting struct {
@@ -50,9 +81,12 @@ type sighting struct {
 	since time.Time
 }
 
-// New returns a Rescuer of the lanes that lanes names at any time.
-func New(rdb redis.UniversalClient, lanes func() []string, log *slog.Logger) *Rescuer {
-	return &Rescuer{rdb: rdb, lanes: lanes, log: log, seen: make(map[string]map[string]sighting)}
+// New returns a Rescuer.
+func New(rdb redis.UniversalClient, o Options) *Rescuer {
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	return &Rescuer{rdb: rdb, opts: o, seen: make(map[string]map[string]sighting), broken: make(map[string]string)}
 }
 
 // Run watches until ctx ends.
@@ -68,47 +102,69 @@ func (r *Rescuer) Run(ctx context.Context) {
 		if err := r.round(ctx, time.Now()); err != nil {
 			clear(r.seen)
 			if ctx.Err() == nil {
-				r.log.Debug("watching leases", "err", err)
+				r.opts.Log.Debug("watching leases", "err", err)
 			}
 		}
 	}
 }
 
-// round looks at every lane once.
+// round looks at every lane once. An error is one of Redis, not of an entry or a lane.
 func (r *Rescuer) round(ctx context.Context, now time.Time) error {
 	if now.Sub(r.last) > blink {
 		clear(r.seen)
 	}
 	r.last = now
-	lanes := r.lanes()
+	lanes := r.opts.Lanes()
 	maps.DeleteFunc(r.seen, func(lane string, _ map[string]sighting) bool { return !slices.Contains(lanes, lane) })
 	for _, lane := range lanes {
 		leases, err := queue.Leases(ctx, r.rdb, lane)
-		if err != nil {
+		if err := r.ofLane(lane, err); err != nil {
 			return err
+		} else if leases == nil {
+			continue
 		}
-		var back []string
-		for id, lease := range r.dead(lane, leases, now) {
-			first, err := queue.GiveBack(ctx, r.rdb, lane, id, lease)
-			if err != nil {
-				return err
-			}
-			if first {
-				back = append(back, id)
-			}
+		dead := r.dead(lane, leases, now)
+		for _, id := range slices.Sorted(maps.Keys(dead))[min(most, len(dead)):] {
+			r.remember(lane, id, sighting{dead[id], now.Add(-Patience)})
+			delete(dead, id)
 		}
-		if len(back) > 0 {
-			r.log.Warn("a worker died or froze; its tasks are given back", "lane", lane, "tasks", len(back), "one", back[0])
-			_ = queue.Wake(ctx, r.rdb, lane)
+		if err := r.bury(ctx, lane, dead); err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
+// ofLane tells, once, of a lane that cannot be looked at; others can.
+func (r *Rescuer) ofLane(lane string, err error) error {
+	if err == nil {
+		delete(r.broken, lane)
+		return nil
+	}
+	if !ofEntry(err) {
+		return err
+	}
+	delete(r.seen, lane)
+	if r.broken[lane] != err.Error() {
+		r.broken[lane] = err.Error()
+		r.opts.Log.Error("a lane's keys in Redis are not what asynq made; nobody watches over its tasks", "lane", lane, "err", err)
+	}
+	return nil
+}
+
+// ofEntry says that an error is of the key it was about. Any other is one of Redis, of
+// the connection, or of ctx.
+func ofEntry(err error) bool {
+	var said redis.Error
+	return errors.As(err, &said) &&
+		(strings.HasPrefix(said.Error(), "WRONGTYPE") || strings.HasPrefix(said.Error(), "ERR") && strings.Contains(said.Error(), "WRONGTYPE"))
+}
+
 // dead returns the tasks whose lease has stayed as it is for Patience, and
 // remembers what it saw of the others.
 func (r *Rescuer) dead(lane string, leases map[string]string, now time.Time) map[string]string {
-	before, after := r.seen[lane], make(map[string]sighting, len(leases))
+	before := r.seen[lane]
+	delete(r.seen, lane)
 	dead := make(map[string]string)
 	for id, lease := range leases {
 		s, known := before[id]
@@ -119,12 +175,14 @@ func (r *Rescuer) dead(lane string, leases map[string]string, now time.Time) map
 			dead[id] = lease
 			continue
 		}
-		after[id] = s
-	}
-	if len(after) == 0 {
-		delete(r.seen, lane)
-	} else {
-		r.seen[lane] = after
+		r.remember(lane, id, s)
 	}
 	return dead
+}
+
+func (r *Rescuer) remember(lane, id string, s sighting) {
+	if r.seen[lane] == nil {
+		r.seen[lane] = make(map[string]sighting)
+	}
+	r.seen[lane][id] = s
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/hibiken/asynq"
 	"github.com/redis/go-redis/v9"
 
+	"github.com/weir-tasks/weir/internal/batch"
 	"github.com/weir-tasks/weir/internal/conn/conntest"
 	"github.com/weir-tasks/weir/internal/queue"
 )
@@ -44,7 +45,7 @@ func TestWhoIsDead(t *testing.T) {
 		"each for itself":            {{0, "a=1 b=1", ""}, {5, "a=1 b=2 c=1", ""}, {p, "a=1 b=2 c=1", "a"}, {p + 5, "b=2 c=1", "b c"}},
 		"nobody":                     {{0, "", ""}, {p, "", ""}},
 	} {
-		r := New(nil, nil, nil)
+		r := New(nil, Options{})
 		for _, l := range looks {
 			leases := make(map[string]string)
 			for pair := range strings.FieldsSeq(l.leases) {
@@ -116,12 +117,16 @@ func inBubble(t *testing.T, f func(t *testing.T, r *fixture)) {
 	})
 }
 
+func (r *fixture) rescuer(lanes func() []string) *Rescuer {
+	return New(r.c, Options{Name: "rescuer", Ledger: batch.NewLedger(r.c), Lanes: lanes, Log: slog.New(&r.rescued)})
+}
+
 // watch runs n rescuers until the test ends.
 func (r *fixture) watch(n int, lanes ...string) {
 	ctx, cancel := context.WithCancel(r.ctx)
 	var all sync.WaitGroup
 	for range n {
-		all.Go(func() { New(r.c, func() []string { return lanes }, slog.New(&r.rescued)).Run(ctx) })
+		all.Go(func() { r.rescuer(func() []string { return lanes }).Run(ctx) })
 	}
 	r.t.Cleanup(func() { cancel(); all.Wait() })
 }
@@ -328,7 +333,7 @@ func (p *pause) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Proces
 // This process was frozen: rounds do not come for a while. So were its own tasks.
 func TestAPauseOfTheRescuerBeginsTheWatchAnew(t *testing.T) {
 	inBubble(t, func(t *testing.T, r *fixture) {
-		rescuer := New(r.c, func() []string { return []string{"a"} }, slog.New(&r.rescued))
+		rescuer := r.rescuer(func() []string { return []string{"a"} })
 		r.active("a", "1")
 		now := time.Now()
 		at := func(s float64) {
@@ -354,7 +359,7 @@ func TestAPauseOfTheRescuerBeginsTheWatchAnew(t *testing.T) {
 func TestALaneThatComesBackIsWatchedAnew(t *testing.T) {
 	inBubble(t, func(t *testing.T, r *fixture) {
 		var lanes []string
-		rescuer := New(r.c, func() []string { return lanes }, slog.New(&r.rescued))
+		rescuer := r.rescuer(func() []string { return lanes })
 		r.active("a", "1")
 		now := time.Now()
 		for s := range 40 {
@@ -424,7 +429,7 @@ func TestRunEndsWithItsContext(t *testing.T) {
 			defer cancel()
 			r.setDown(down)
 			start := time.Now()
-			New(r.c, func() []string { return []string{"a"} }, slog.New(slog.DiscardHandler)).Run(ctx)
+			r.rescuer(func() []string { return []string{"a"} }).Run(ctx)
 			if took := time.Since(start); took != 3500*time.Millisecond {
 				t.Errorf("it ended after %v", took)
 			}

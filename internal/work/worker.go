@@ -97,7 +97,7 @@ func New(rdb, fast redis.UniversalClient, ledger *batch.Ledger, o Options) (*Wor
 	w.runner = attempt.New(attempt.Options{
 		Worker: Name(), Ledger: ledger, Gate: w.gate, Log: o.Log, Observe: o.Observe, Trouble: o.Trouble,
 	})
-	w.rescuer = rescue.New(rdb, w.gate.Lanes, o.Log)
+	w.rescuer = rescue.New(rdb, rescue.Options{Name: Name(), Ledger: ledger, Lanes: w.gate.Lanes, Log: o.Log})
 	w.server = asynq.NewServerFromRedisClient(w.gate, asynq.Config{
 		Concurrency:     overlap * o.Concurrency,
 		Queues:          map[string]int{gate.Placeholder: 1},

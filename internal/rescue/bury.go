@@ -1,0 +1,150 @@
+package rescue
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/weir-tasks/weir/internal/batch"
+	"github.com/weir-tasks/weir/internal/queue"
+)
+
+// tally is what became of a dead worker's tasks in one lane.
+type tally struct {
+	back, closed, crashed []string
+	failed                error // of an entry, the last
+}
+
+// bury sees to the tasks of dead workers, given with their leases. An error is one of
+// Redis; what is wrong with one task is told, and that task is watched on.
+func (r *Rescuer) bury(ctx context.Context, lane string, dead map[string]string) error {
+	if len(dead) == 0 {
+		return nil
+	}
+	var t tally
+	defer func() { r.tell(ctx, lane, t) }()
+	ids := slices.Sorted(maps.Keys(dead))
+	for i, msg := range queue.Messages(ctx, r.rdb, lane, ids) {
+		switch err := r.see(ctx, lane, ids[i], dead[ids[i]], msg, &t); {
+		case err != nil && !ofEntry(err):
+			return err
+		case err != nil:
+			t.failed = err
+		}
+	}
+	return nil
+}
+
+// see sees to one task.
+func (r *Rescuer) see(ctx context.Context, lane, id, lease string, msg *redis.StringCmd, t *tally) error {
+	text, err := msg.Result()
+	if errors.Is(err, redis.Nil) {
+		return r.giveBack(ctx, lane, id, lease, t) // a ghost
+	}
+	if err != nil && !ofEntry(err) {
+		return err
+	}
+	var m *queue.Message
+	if err == nil {
+		m, err = queue.Decode(text)
+	}
+	if err == nil && (m.ID != id || m.Queue != lane) {
+		err = fmt.Errorf("its message is that of task %q of lane %q", m.ID, m.Queue)
+	}
+	if err != nil {
+		return r.setAside(ctx, lane, id, err)
+	}
+	name, seq, ok := batch.ParseTaskID(id)
+	if _, marked := m.Headers[batch.Header]; !ok || !marked {
+		return r.giveBack(ctx, lane, id, lease, t)
+	}
+	return r.ofBatch(ctx, lane, lease, name, seq, m, t)
+}
+
+// ofBatch sees to a batch's task.
+func (r *Rescuer) ofBatch(ctx context.Context, lane, lease, name string, seq int64, m *queue.Message, t *tally) error {
+	if lease == "" {
+		return r.giveBack(ctx, lane, m.ID, lease, t) // lost on the way to its worker, which may live
+	}
+	deaths, err := r.opts.Ledger.CountCrash(ctx, name, seq, lease)
+	switch {
+	case errors.Is(err, batch.ErrNotFound): // whoever takes it tells that its batch is gone
+		return r.giveBack(ctx, lane, m.ID, lease, t)
+	case err != nil:
+		return err
+	case deaths == 0:
+		closed, err := queue.Close(ctx, r.rdb, lane, m.ID, lease)
+		if closed {
+			t.closed = append(t.closed, m.ID)
+		}
+		return err
+	case deaths < batch.MaxCrashes:
+		return r.giveBack(ctx, lane, m.ID, lease, t)
+	}
+	if err := r.fail(ctx, name, seq, deaths, m); err != nil {
+		return err
+	}
+	closed, err := queue.Close(ctx, r.rdb, lane, m.ID, lease)
+	if closed {
+		t.crashed = append(t.crashed, m.ID)
+	}
+	return err
+}
+
+// fail records that a task has killed its workers.
+func (r *Rescuer) fail(ctx context.Context, name string, seq int64, deaths int, m *queue.Message) error {
+	o := &batch.Outcome{
+		Seq: seq, State: batch.Failed, Class: batch.Crashed, Attempts: m.Retried + 1, Worker: r.opts.Name,
+		Error: fmt.Sprintf("its worker died %d times while it ran; it is not run again (tasks that end their process or use up its memory do this)", deaths),
+	}
+	info, err := r.opts.Ledger.Info(ctx, name)
+	if err != nil {
+		return err
+	}
+	if info.Options.WithPayload {
+		o.Payload = m.Payload
+	}
+	_, err = r.opts.Ledger.Record(ctx, name, o, -time.Microsecond, m.Payload)
+	return err
+}
+
+func (r *Rescuer) giveBack(ctx context.Context, lane, id, lease string, t *tally) error {
+	fate, err := queue.Restore(ctx, r.rdb, lane, id, lease)
+	switch fate {
+	case queue.Back:
+		t.back = append(t.back, id)
+	case queue.Ghost:
+		r.opts.Log.Error("a task's message is gone from Redis; what was left of it is removed",
+			"lane", lane, "task", id, "hint", "a batch shows it as missing; producer repair enqueues it again")
+	}
+	return err
+}
+
+func (r *Rescuer) setAside(ctx context.Context, lane, id string, why error) error {
+	bad, err := queue.SetAside(ctx, r.rdb, lane, id, why.Error())
+	if bad != nil {
+		bad.Tell(r.opts.Log, lane)
+	}
+	return err
+}
+
+func (r *Rescuer) tell(ctx context.Context, lane string, t tally) {
+	log := r.opts.Log
+	if len(t.back) > 0 {
+		log.Warn("a worker died or froze; its tasks are given back", "lane", lane, "tasks", len(t.back), "one", t.back[0])
+		_ = queue.Wake(ctx, r.rdb, lane)
+	}
+	if len(t.closed) > 0 {
+		log.Info("a worker died between outcome and ack; its tasks are closed", "lane", lane, "closed", len(t.closed), "one", t.closed[0])
+	}
+	for _, id := range t.crashed {
+		log.Error("a task's worker died each time it ran; the task has failed", "lane", lane, "task", id, "class", batch.Crashed)
+	}
+	if t.failed != nil {
+		log.Warn("a task of a dead worker stays active; it is tried again", "lane", lane, "err", t.failed)
+	}
+}
