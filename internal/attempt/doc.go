@@ -14,5 +14,8 @@
 //   - A permit is held until the handler has really returned. One that goes on
 //     after its time is over is counted and reported as stuck; its task gets its
 //     verdict all the same.
+//   - A task whose worker died twice while it was active runs alone: the gate takes
+//     nothing new, what runs is waited for, and suspects go one after another. After a
+//     second of that, or one attempt, other tasks have their turn.
 //   - Panics end in an outcome, never in the process.
 package attempt

@@ -112,9 +112,20 @@ func (w *world) create(name string, o batch.Options) {
 // enqueue adds tasks of a batch as a producer does.
 func (w *world) enqueue(name string, seqs ...int64) {
 	w.t.Helper()
+	w.enqueueFor(70*time.Second, name, seqs...)
+}
+
+// long enqueues tasks that may take ten minutes.
+func (w *world) long(name string, seqs ...int64) {
+	w.t.Helper()
+	w.enqueueFor(11*time.Minute, name, seqs...)
+}
+
+func (w *world) enqueueFor(timeout time.Duration, name string, seqs ...int64) {
+	w.t.Helper()
 	for _, seq := range seqs {
 		w.send(job.Type().Name(), w.payload(seq), map[string]string{batch.Header: strconv.FormatInt(time.Now().UnixMicro(), 10)},
-			asynq.TaskID(batch.TaskID(name, seq)), asynq.MaxRetry(1_000_000), asynq.Timeout(70*time.Second))
+			asynq.TaskID(batch.TaskID(name, seq)), asynq.MaxRetry(1_000_000), asynq.Timeout(timeout))
 	}
 }
 

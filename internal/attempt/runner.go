@@ -46,6 +46,7 @@ type Runner struct {
 	opts    Options
 	stuck   stuck
 	running running
+	alone   alone
 	warned  sync.Map // task types that are not known here -> time of the last warning
 
 	calls    calls
@@ -64,6 +65,7 @@ func New(o Options) *Runner {
 	return &Runner{
 		opts:    o,
 		running: running{batches: make(map[string]map[*cancelFunc]struct{})},
+		alone:   alone{turn: make(chan struct{}, 1)},
 		quit:    make(chan struct{}),
 	}
 }
@@ -125,6 +127,18 @@ func (r *Runner) ProcessTask(ctx context.Context, t *asynq.Task) error {
 // ofBatch runs an attempt of a batch's task: ask the ledger, run, record, close.
 func (r *Runner) ofBatch(ctx context.Context, d *delivery) error {
 	admission, terms, err := r.ask(ctx, d)
+	if err == nil && admission == batch.RunAlone {
+		var leave func()
+		admission, terms, leave, err = r.askAlone(ctx, d)
+		if errors.Is(err, errNotAlone) {
+			d.permit.Release()
+			return &later{err: err, after: notBefore(notAloneDelay)}
+		}
+		if err == nil {
+			defer leave()
+			defer r.rest(ctx, d)
+		}
+	}
 	if err != nil {
 		d.permit.Release()
 		return r.interrupted(d, err)
@@ -151,7 +165,7 @@ func (r *Runner) ofBatch(ctx context.Context, d *delivery) error {
 		switch admission, _, askErr := r.ask(ctx, d); {
 		case askErr != nil:
 			return r.interrupted(d, askErr)
-		case admission == batch.Run:
+		case admission == batch.Run, admission == batch.RunAlone:
 			return r.interrupted(d, err)
 		case admission == batch.HasExpired:
 			o.State, o.Class, o.Error = batch.Failed, batch.Expired, errExpired.Error()

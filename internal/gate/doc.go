@@ -18,6 +18,8 @@
 //     another lane's keys, and knows none of their text.
 //   - An ack whose context asynq has cancelled already (its syncer re-sends with
 //     the context of the first try) is sent with a live one.
+//   - What is no task, and so would keep asynq from forwarding what comes after it, is
+//     set aside.
 //   - Redis errors make the dequeue wait before it returns; it never spins.
 //
 // Stop makes the gate take nothing new and gives back at once what was taken and

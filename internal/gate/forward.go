@@ -2,6 +2,7 @@ package gate
 
 import (
 	"context"
+	"strings"
 
 	"github.com/redis/go-redis/v9"
 	"github.com/weir-tasks/weir/internal/queue"
@@ -33,6 +34,9 @@ func (g *Gate) forward(ctx context.Context, sha, kind string, args []any) *redis
 		n, laneErr := moves[i].Int64()
 		answered = answered || laneErr == nil
 		err = worse(err, laneErr)
+		if laneErr != nil && strings.Contains(laneErr.Error(), "WRONGTYPE") {
+			g.mend(ctx, name, kind)
+		}
 		if n > 0 {
 			moved += n
 			got = append(got, name)

@@ -77,6 +77,7 @@ type Gate struct {
 	strange []task          // taken, of types unknown here; only during collectAll
 	claims  map[string]*Permit
 	failing int // dequeues failed in a row
+	holds   int // callers of Hold for whom nothing is taken
 }
 
 // task is a message taken from a lane.
@@ -314,7 +315,7 @@ func worse(a, b error) error {
 func (g *Gate) turns() []turnOf {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.stopped() {
+	if g.stopped() || g.holds > 0 {
 		return nil
 	}
 	free := min(pipelined, g.lanes.Slots()-g.lanes.InFlight())
@@ -399,10 +400,7 @@ func (g *Gate) mark(names ...string) {
 		g.work[name] = true
 	}
 	g.mu.Unlock()
-	select {
-	case g.woken <- struct{}{}:
-	default:
-	}
+	g.wake()
 }
 
 var _ redis.UniversalClient = (*Gate)(nil)

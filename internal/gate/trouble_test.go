@@ -444,3 +444,51 @@ func refusals(t *testing.T, c redis.UniversalClient) (n int) {
 	}
 	return n
 }
+
+// asynq's forwarding stops at an entry that is no hash, each time anew.
+func TestForwardingGoesOnPastWhatIsNoTask(t *testing.T) {
+	inBubble(t, 2, Options{}, func(t *testing.T, g *fixture) {
+		ctx := t.Context()
+		var ran log
+		g.serve(2, func(ctx context.Context, _ *asynq.Task) error {
+			id, _, p := g.claimed(ctx)
+			defer p.Release()
+			ran.add(id)
+			return nil
+		})
+		for _, kind := range []string{"retry", "scheduled"} {
+			g.c.Set(ctx, queue.TaskPrefix("a")+"0-"+kind, "no hash", 0)
+			g.c.ZAdd(ctx, delayedKey("a", kind), redis.Z{Score: 1, Member: "0-" + kind})
+		}
+		for _, id := range numbered("late", 3) {
+			if _, err := g.client.Enqueue(asynq.NewTask("t", nil), asynq.Queue("a"), asynq.TaskID(id), asynq.ProcessIn(time.Second)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		time.Sleep(5 * time.Second)
+		if got := ran.get(); len(got) != 3 {
+			t.Errorf("ran %v", got)
+		}
+		if n := g.c.LLen(ctx, queue.Quarantine("a")).Val(); n != 2 {
+			t.Errorf("%d are set aside", n)
+		}
+	})
+}
+
+func TestAHeldGateTakesNothing(t *testing.T) {
+	inBubble(t, 2, Options{}, func(t *testing.T, g *fixture) {
+		g.Start()
+		g.add("a", "1", "2")
+		first, second := g.Hold(), g.Hold()
+		g.wantNone()
+		first()
+		first()
+		g.wantNone()
+		time.AfterFunc(time.Second, second)
+		start := time.Now()
+		g.want("1")
+		if took := time.Since(start); took > 1100*time.Millisecond {
+			t.Errorf("it took %v", took)
+		}
+	})
+}
