@@ -20,6 +20,9 @@
 //     the context of the first try) is sent with a live one.
 //   - What is no task, and so would keep asynq from forwarding what comes after it, is
 //     set aside.
+//   - The leases of this worker's tasks carry its mark. One that another worker has
+//     taken meanwhile, since this one was frozen or cut off, is not extended, and its
+//     end is not told to asynq: that would be taken for the other's.
 //   - Redis errors make the dequeue wait before it returns; it never spins.
 //
 // Stop makes the gate take nothing new and gives back at once what was taken and

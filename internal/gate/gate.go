@@ -5,8 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"slices"
-	"strconv"
 	"sync"
 	"time"
 
@@ -63,6 +63,7 @@ type Gate struct {
 	rdb   redis.UniversalClient // for pipelines of our own
 	lanes *lane.Set
 	opts  Options
+	sign  mark // this worker's, in the leases of its tasks
 
 	stop     chan struct{}
 	stopOnce sync.Once
@@ -76,14 +77,16 @@ type Gate struct {
 	taken   []task          // taken from Redis, not yet handed to asynq
 	strange []task          // taken, of types unknown here; only during collectAll
 	claims  map[string]*Permit
-	failing int // dequeues failed in a row
-	holds   int // callers of Hold for whom nothing is taken
+	held    map[string]*holding // tasks that asynq has
+	failing int                 // dequeues failed in a row
+	holds   int                 // callers of Hold for whom nothing is taken
 }
 
 // task is a message taken from a lane.
 type task struct {
 	lane, id, msg string
 	lease         string // the end of its lease, as Redis has it
+	took          time.Time
 }
 
 // New returns a gate on rdb. fast sends single commands: rdb itself, or something
@@ -104,6 +107,8 @@ func New(rdb, fast redis.UniversalClient, lanes *lane.Set, opts Options) *Gate {
 		woken:           make(chan struct{}, 1),
 		work:            make(map[string]bool),
 		claims:          make(map[string]*Permit),
+		held:            make(map[string]*holding),
+		sign:            mark(1 + rand.IntN(1<<markBits-1)),
 	}
 }
 
@@ -150,7 +155,20 @@ func (g *Gate) EvalSha(ctx context.Context, sha string, keys []string, args ...a
 	}
 	ctx, cancel := alive(ctx)
 	defer cancel()
-	return g.UniversalClient.EvalSha(ctx, sha, keys, args...)
+	return g.ack(ctx, keys, args, func() *redis.Cmd { return g.UniversalClient.EvalSha(ctx, sha, keys, args...) })
+}
+
+// ack sends one of asynq's scripts, unless it is the ack of a task that others have.
+func (g *Gate) ack(ctx context.Context, keys []string, args []any, send func() *redis.Cmd) *redis.Cmd {
+	fenced, done := g.fenced(ctx, keys, args)
+	if fenced {
+		cmd := redis.NewCmd(ctx)
+		cmd.SetVal("OK")
+		return cmd
+	}
+	cmd := send()
+	done(cmd.Err())
+	return cmd
 }
 
 // Eval runs a script by its text: asynq's way when Redis did not know the hash.
@@ -159,7 +177,7 @@ func (g *Gate) Eval(ctx context.Context, src string, keys []string, args ...any)
 	if !isDequeue(keys) && !isForward {
 		ctx, cancel := alive(ctx)
 		defer cancel()
-		return g.UniversalClient.Eval(ctx, src, keys, args...)
+		return g.ack(ctx, keys, args, func() *redis.Cmd { return g.UniversalClient.Eval(ctx, src, keys, args...) })
 	}
 	sha, err := g.rdb.ScriptLoad(ctx, src).Result()
 	if err != nil {
@@ -239,6 +257,7 @@ func (g *Gate) hand() (msg string, ok bool) {
 		old.Release() // a second delivery of a task whose first never reached the handler
 	}
 	g.claims[key] = &Permit{lanes: g.lanes, lane: t.lane, handed: time.Now()}
+	g.hold(t)
 	return t.msg, true
 }
 
@@ -255,7 +274,8 @@ func (g *Gate) take(ctx context.Context, sha string, args []any) (took bool, err
 	if len(turns) == 0 {
 		return false, nil
 	}
-	lease := time.Now().Add(30 * time.Second).Unix()
+	now := time.Now()
+	lease := g.sign.lease(now.Add(30 * time.Second).Unix())
 	pipe := g.rdb.Pipeline()
 	for i := range turns {
 		t := &turns[i]
@@ -265,19 +285,19 @@ func (g *Gate) take(ctx context.Context, sha string, args []any) (took bool, err
 		}
 	}
 	_, _ = pipe.Exec(ctx) // each command has its own error
-	took, strange, err := g.collectAll(turns, lease)
+	took, strange, err := g.collectAll(turns, lease, now)
 	g.postpone(ctx, strange)
 	return took, err
 }
 
 // collectAll keeps the tasks that came; strange are those of types unknown here.
-func (g *Gate) collectAll(turns []turnOf, lease int64) (took bool, strange []task, err error) {
+func (g *Gate) collectAll(turns []turnOf, lease string, now time.Time) (took bool, strange []task, err error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	defer func() { strange, g.strange = g.strange, nil }()
 	answered := false
 	for _, t := range turns {
-		got, laneErr := g.collect(t, strconv.FormatInt(lease, 10))
+		got, laneErr := g.collect(t, lease, now)
 		took = took || got > 0
 		answered = answered || laneErr == nil || got > 0
 		err = worse(err, laneErr)
@@ -343,7 +363,7 @@ func (g *Gate) turns() []turnOf {
 }
 
 // collect keeps the tasks that came for one lane and returns the other permits.
-func (g *Gate) collect(t turnOf, lease string) (got int, err error) {
+func (g *Gate) collect(t turnOf, lease string, now time.Time) (got int, err error) {
 	for _, cmd := range t.cmds {
 		msg, cmdErr := cmd.Text()
 		switch {
@@ -360,7 +380,7 @@ func (g *Gate) collect(t turnOf, lease string) (got int, err error) {
 				g.lanes.Return(t.lane, 1)
 				continue
 			}
-			taken := task{lane: t.lane, id: m.ID, msg: msg, lease: lease}
+			taken := task{lane: t.lane, id: m.ID, msg: msg, lease: lease, took: now}
 			if g.opts.Knows != nil && !g.opts.Knows(m.Type) {
 				g.opts.Unknown(m.Type, t.lane)
 				g.strange = append(g.strange, taken)

@@ -36,7 +36,8 @@ func (g *Gate) Claim(lane, id string) *Permit {
 }
 
 // releaseUnclaimed frees the permits of tasks that asynq dropped before the
-// handler: it skips one whose context has ended.
+// handler: it skips one whose context has ended. It forgets those that asynq has
+// given up.
 func (g *Gate) releaseUnclaimed(now time.Time) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -44,6 +45,11 @@ func (g *Gate) releaseUnclaimed(now time.Time) {
 		if now.Sub(p.handed) > unclaimedAfter {
 			delete(g.claims, key)
 			p.Release()
+		}
+	}
+	for key, h := range g.held {
+		if now.Sub(h.proof) > forgotten {
+			delete(g.held, key)
 		}
 	}
 }
