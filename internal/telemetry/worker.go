@@ -15,6 +15,7 @@ const (
 	attemptSeconds = "weir_attempt_duration_seconds"
 	inFlight       = "weir_worker_in_flight"
 	stuckHandlers  = "weir_worker_stuck_handlers"
+	clockOffset    = "weir_worker_clock_offset_seconds"
 )
 
 // Worker is a worker's metrics.
@@ -58,5 +59,8 @@ func (m *Worker) Watch(stat func() work.Stat) {
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: stuckHandlers, Help: "Handlers that go on though their time is over.",
 		}, func() float64 { return float64(stat().Stuck) }),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: clockOffset, Help: "By how much this host's clock is ahead of Redis'.",
+		}, func() float64 { return stat().Clock.Seconds() }),
 	)
 }

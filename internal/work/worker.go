@@ -42,6 +42,8 @@ type Options struct {
 	// it answers again.
 	Trouble func(err error, next time.Duration)
 	Log     *slog.Logger
+	// Now, if set, is this host's clock when it is compared with Redis'; for tests.
+	Now func() time.Time
 }
 
 // Worker runs tasks between Start and Stop.
@@ -51,6 +53,7 @@ type Options struct {
 //	  |       +-------------------------+ released when the handler has returned
 //	  +--- ledger: outcome, before asynq's ack
 //	  +--- rescuer: leases nobody extends
+//	  +--- clock: this host's beside Redis'; the gate takes nothing while they differ
 type Worker struct {
 	opts   Options
 	lanes  *lane.Set
@@ -59,6 +62,7 @@ type Worker struct {
 	server *asynq.Server
 
 	rescuer *rescue.Rescuer
+	clock   *clock
 	cancel  context.CancelFunc
 	others  sync.WaitGroup
 	stop    sync.Once
@@ -82,6 +86,9 @@ func New(rdb, fast redis.UniversalClient, ledger *batch.Ledger, o Options) (*Wor
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
 	w := &Worker{opts: o, lanes: lane.NewSet(o.Concurrency)}
 	for _, t := range tasks.All() {
 		if p := t.Policy(); p.Concurrency > 0 {
@@ -98,6 +105,7 @@ func New(rdb, fast redis.UniversalClient, ledger *batch.Ledger, o Options) (*Wor
 		Worker: Name(), Ledger: ledger, Gate: w.gate, Log: o.Log, Observe: o.Observe, Trouble: o.Trouble,
 	})
 	w.rescuer = rescue.New(rdb, rescue.Options{Name: Name(), Ledger: ledger, Lanes: w.gate.Lanes, Log: o.Log})
+	w.clock = &clock{rdb: rdb, now: o.Now, hold: w.gate.Hold, log: o.Log}
 	w.server = asynq.NewServerFromRedisClient(w.gate, asynq.Config{
 		Concurrency:     overlap * o.Concurrency,
 		Queues:          map[string]int{gate.Placeholder: 1},
@@ -131,6 +139,8 @@ func (w *Worker) Start() error {
 	w.cancel = cancel
 	w.others.Go(func() { w.runner.Listen(ctx) })
 	w.others.Go(func() { w.rescuer.Run(ctx) })
+	w.clock.look(ctx)
+	w.others.Go(func() { w.clock.run(ctx) })
 	w.gate.Start()
 	if err := w.server.Start(w.runner); err != nil {
 		return errors.Join(fmt.Errorf("start asynq: %w", err), w.Stop())
@@ -185,9 +195,11 @@ type Stat struct {
 	InFlight int // handlers that run, stuck ones too
 	Stuck    int
 	Lanes    []lane.Stat
+	// Clock is by how much this host's clock is ahead of Redis', as last compared.
+	Clock time.Duration
 }
 
 // Stat tells how the worker stands.
 func (w *Worker) Stat() Stat {
-	return Stat{InFlight: w.lanes.InFlight(), Stuck: w.runner.Stuck(), Lanes: w.lanes.Stats()}
+	return Stat{InFlight: w.lanes.InFlight(), Stuck: w.runner.Stuck(), Lanes: w.lanes.Stats(), Clock: time.Duration(w.clock.offset.Load())}
 }
