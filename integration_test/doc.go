@@ -40,6 +40,11 @@
 //	what was lost is enqueued again             TestRepairEnqueuesWhatIsMissing
 //	a batch is paused, has a deadline           TestAPausedBatchGoesOnWhenItIsResumed
 //	                                            TestADeadlineEndsABatch
+//	poison fails alone, in a minute             TestATaskThatKillsItsWorkersFailsAlone
+//	stops in order are no crashes               TestOrderlyStopsAreNoCrashes
+//	recovery after kill -9, timed               TestTasksOfKilledWorkersRunAgainInTime
+//	a zombie hurts nobody                       TestAZombieHurtsNobody
+//	a named worker has its tasks back at once   TestANamedWorkerHasItsTasksBackAtOnce
 //	a producer stops in order                   TestInterruptedProducerLeavesNothingAndGoesOn
 //	everything fails all the time               TestStorm (make chaos)
 //	Redis forgets its last writes               TestARedisThatForgetsItsLastWritesIsFedAgain

@@ -52,3 +52,43 @@ func TestAZombieHurtsNobody(t *testing.T) {
 		}
 	}
 }
+
+// A worker restarted under its name has its tasks back at once; two of a name at a time
+// there are not.
+func TestANamedWorkerHasItsTasksBackAtOnce(t *testing.T) {
+	t.Parallel()
+	url := conntest.Server(t).URL()
+	j := newJournal(t, 4*time.Second)
+	flags := append(j.worker(5), "--name", "pod-1")
+	first := startWorker(t, url, flags...)
+	p := startProducer(t, url, "run", "exec", "--repeat", "5", "--payload", notePayload)
+	eventually(t, long, func() bool { return len(j.executions(t)) == 5 }, "all tasks run")
+	twin := start(t, command("worker", url, flags...)).wait().exits(t, 2)
+	if !strings.Contains(twin.stderr, "runs under the name") {
+		t.Errorf("it says %s", twin.stderr)
+	}
+	killed := time.Now()
+	first.signal(syscall.SIGKILL)
+	<-first.gone
+	second := startWorker(t, url, flags...)
+	for _, o := range p.wait().exits(t, 0).outcomes(t) {
+		if o.Worker != "pod-1" || o.Attempts != 1 {
+			t.Errorf("%+v", o)
+		}
+	}
+	var took time.Duration
+	for seq, runs := range j.executions(t) {
+		if len(runs) != 2 || runs[1].worker != second.pid() {
+			t.Errorf("seq %d ran as %v", seq, runs)
+			continue
+		}
+		took = max(took, runs[1].began.Sub(killed))
+	}
+	t.Logf("all run again within %v of the kill", took)
+	if took > 5*time.Second {
+		t.Errorf("they ran again after %v", took)
+	}
+	second.signal(syscall.SIGTERM)
+	second.wait().exits(t, 0)
+	startWorker(t, url, flags...) // the name is free at once
+}

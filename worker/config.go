@@ -5,12 +5,14 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/weir-tasks/weir/internal/batch"
 	"github.com/weir-tasks/weir/internal/cli"
 	"github.com/weir-tasks/weir/tasks"
 )
 
 type config struct {
 	cli.Common
+	Name            string            `help:"This worker's name in outcomes and logs. Started again under it after a crash, it has its tasks back at once." placeholder:"NAME"`
 	Concurrency     int               `help:"Tasks run at once." default:"50" short:"c"`
 	Lanes           []string          `help:"Serve these lanes only." placeholder:"LANE"`
 	HTTP            string            `name:"http" help:"Serve metrics and health on this address." placeholder:"ADDR" env:"WEIR_HTTP"`
@@ -31,6 +33,11 @@ func (c *config) validate() error {
 	var errs []error
 	if c.Redis == "" {
 		errs = append(errs, errors.New("--redis URL is needed (or WEIR_REDIS): a worker on its own has nothing to do; `producer run` brings its own"))
+	}
+	if c.Name != "" {
+		if err := batch.ValidName(c.Name); err != nil {
+			errs = append(errs, fmt.Errorf("--name: %w", err))
+		}
 	}
 	if c.Concurrency < 1 || c.Concurrency > 100_000 {
 		errs = append(errs, fmt.Errorf("--concurrency %d: must be from 1 to 100000", c.Concurrency))

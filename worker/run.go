@@ -39,7 +39,7 @@ func run(ctx context.Context, c *config) error {
 
 	metrics := telemetry.NewWorker()
 	w, err := client.NewWorker(weir.WorkerOptions{
-		Concurrency: c.Concurrency, Lanes: c.Lanes, ShutdownTimeout: c.ShutdownTimeout, Observe: metrics.Observe, Log: log,
+		Name: c.Name, Concurrency: c.Concurrency, Lanes: c.Lanes, ShutdownTimeout: c.ShutdownTimeout, Observe: metrics.Observe, Log: log,
 	})
 	if err != nil {
 		return err
@@ -55,9 +55,13 @@ func run(ctx context.Context, c *config) error {
 		log.Info("serving metrics and health", "addr", server.Addr())
 	}
 	if err := w.Start(); err != nil {
+		var taken *work.NameTakenError
+		if errors.As(err, &taken) {
+			return cli.UsageError("--name: %w", err)
+		}
 		return err
 	}
-	log.Info("worker started", "name", work.Name(), "concurrency", c.Concurrency, "types", typeNames())
+	log.Info("worker started", "name", w.Name(), "concurrency", c.Concurrency, "types", typeNames())
 	<-ctx.Done()
 	log.Info("stopping: taking nothing new", "running", w.Stat().InFlight, "timeout", c.ShutdownTimeout)
 	if err := w.Stop(); err != nil {

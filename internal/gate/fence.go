@@ -4,7 +4,6 @@ import (
 	"context"
 	_ "embed"
 	"errors"
-	"strconv"
 	"strings"
 	"time"
 
@@ -44,7 +43,7 @@ func (g *Gate) ZAddXX(ctx context.Context, key string, members ...redis.Z) *redi
 	}
 	cmd := redis.NewIntCmd(ctx)
 	now := time.Now()
-	args := []any{g.sign.fraction(), g.sign.lease(int64(members[0].Score))}
+	args := []any{g.sign.Fraction(), g.sign.Lease(int64(members[0].Score))}
 	for _, z := range members {
 		args = append(args, z.Member)
 	}
@@ -117,7 +116,7 @@ func (g *Gate) fenced(ctx context.Context, keys []string, args []any) (fenced bo
 	if err != nil && !errors.Is(err, redis.Nil) {
 		return false, done // the ack will not come through either
 	}
-	if err == nil && g.sign.owns(score) {
+	if err == nil && g.sign.Owns(score) {
 		return false, done
 	}
 	g.opts.Log.Info("the end of a task that others have by now is not told to asynq", "lane", lane, "task", id)
@@ -158,20 +157,3 @@ func laneOfLease(key string) (lane string, ok bool) {
 	}
 	return strings.CutSuffix(lane, "}:lease")
 }
-
-// mark is a worker's sign in the leases of its tasks: the fraction of their seconds.
-// asynq writes whole seconds and compares; a double holds 20 bits more.
-type mark uint32
-
-const markBits = 20
-
-func (m mark) of() float64 { return float64(m) / (1 << markBits) }
-
-func (m mark) fraction() string { return strconv.FormatFloat(m.of(), 'f', -1, 64) }
-
-// lease is the end of a lease that is ours, as Redis gets it.
-func (m mark) lease(seconds int64) string {
-	return strconv.FormatFloat(float64(seconds)+m.of(), 'f', -1, 64)
-}
-
-func (m mark) owns(score float64) bool { return score-float64(int64(score)) == m.of() }

@@ -28,10 +28,10 @@ func (g *fixture) stolen(lane, id string) (lease string) {
 	if back, err := queue.GiveBack(ctx, g.c, lane, id, leases[id]); !back || err != nil {
 		g.t.Fatal(back, err)
 	}
-	other := mark(g.sign%(1<<markBits-1) + 1)
+	other := g.sign - 1
 	script := redis.NewScript(dequeueSrc)
 	keys := []string{queue.Pending(lane), queue.Paused(lane), queue.Active(lane), queue.Lease(lane)}
-	lease = other.lease(time.Now().Add(30 * time.Second).Unix())
+	lease = other.Lease(time.Now().Add(30 * time.Second).Unix())
 	if err := script.Run(ctx, g.c, keys, lease, queue.TaskPrefix(lane)).Err(); err != nil {
 		g.t.Fatal(err)
 	}
@@ -112,7 +112,7 @@ func TestLeasesAreExtendedAsAsynqDoes(t *testing.T) {
 		for range 12 {
 			time.Sleep(5 * time.Second)
 			score := g.c.ZScore(t.Context(), queue.Lease("a"), "1").Val()
-			if left := time.Until(time.Unix(int64(score), 0)); left < 24*time.Second || left > 31*time.Second || !g.sign.owns(score) {
+			if left := time.Until(time.Unix(int64(score), 0)); left < 24*time.Second || left > 31*time.Second || !g.sign.Owns(score) {
 				t.Errorf("its lease %v ends in %v", score, left)
 			}
 		}
@@ -121,18 +121,6 @@ func TestLeasesAreExtendedAsAsynqDoes(t *testing.T) {
 			t.Errorf("active %v, held %v", g.list(queue.Active("a")), g.held)
 		}
 	})
-}
-
-func TestMarksAreExact(t *testing.T) {
-	t.Parallel()
-	for _, m := range []mark{1, 2, 3, 1<<markBits - 1, 0x5a5a5} {
-		for _, sec := range []int64{1_800_000_000, 1_763_722_030, 1<<32 - 1} {
-			z := float64(sec) + m.of()
-			if !m.owns(z) || (m - 1).owns(z) || int64(z) != sec || strings.Contains(m.lease(sec), "e") {
-				t.Errorf("mark %d in %d: %s", m, sec, m.lease(sec))
-			}
-		}
-	}
 }
 
 func TestScriptUsesWhatItsHeaderNames(t *testing.T) {

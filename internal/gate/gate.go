@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"math/rand/v2"
 	"slices"
 	"sync"
 	"time"
@@ -63,7 +62,7 @@ type Gate struct {
 	rdb   redis.UniversalClient // for pipelines of our own
 	lanes *lane.Set
 	opts  Options
-	sign  mark // this worker's, in the leases of its tasks
+	sign  queue.Mark // this worker's, in the leases of its tasks
 
 	stop     chan struct{}
 	stopOnce sync.Once
@@ -108,9 +107,12 @@ func New(rdb, fast redis.UniversalClient, lanes *lane.Set, opts Options) *Gate {
 		work:            make(map[string]bool),
 		claims:          make(map[string]*Permit),
 		held:            make(map[string]*holding),
-		sign:            mark(1 + rand.IntN(1<<markBits-1)),
+		sign:            queue.NewMark(),
 	}
 }
+
+// Mark is this worker's in the leases of its tasks.
+func (g *Gate) Mark() queue.Mark { return g.sign }
 
 // Start makes the gate listen for work. It returns at once.
 func (g *Gate) Start() {
@@ -275,7 +277,7 @@ func (g *Gate) take(ctx context.Context, sha string, args []any) (took bool, err
 		return false, nil
 	}
 	now := time.Now()
-	lease := g.sign.lease(now.Add(30 * time.Second).Unix())
+	lease := g.sign.Lease(now.Add(30 * time.Second).Unix())
 	pipe := g.rdb.Pipeline()
 	for i := range turns {
 		t := &turns[i]

@@ -197,3 +197,29 @@ func TestAsManyAsARoundSeesTo(t *testing.T) {
 		}
 	})
 }
+
+// Only what carries the dead worker's mark is reclaimed, and that at once.
+func TestReclaimTakesADeadWorkersTasksOnly(t *testing.T) {
+	inBubble(t, func(t *testing.T, r *fixture) {
+		l := r.batch("b", "a", 3)
+		r.active("z", "plain")
+		const mine, other = queue.Mark(5), queue.Mark(6)
+		for id, mark := range map[string]queue.Mark{"b:0": mine, "b:1": other, "b:2": mine} {
+			r.c.Do(r.ctx, "ZADD", queue.Lease("a"), mark.Lease(2_000_000_000), id)
+		}
+		r.c.Do(r.ctx, "ZADD", queue.Lease("z"), mine.Lease(2_000_000_000), "plain")
+		rescuer := r.rescuer(nil)
+		if err := rescuer.Reclaim(r.ctx, mine); err != nil {
+			t.Fatal(err)
+		}
+		r.wantPending("a", "b:0", "b:2")
+		r.wantPending("z", "plain")
+		if n, err := l.CountCrash(r.ctx, "b", 0, mine.Lease(2_000_000_000)); n != 1 || err != nil {
+			t.Errorf("the death counts as %d, %v", n, err)
+		}
+		if err := rescuer.Reclaim(r.ctx, 0); err != nil {
+			t.Fatal(err)
+		}
+		r.wantPending("a", "b:0", "b:2")
+	})
+}

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
 	"sync"
 	"time"
 
@@ -30,6 +29,9 @@ const graceToStop = 8 * time.Second
 
 // Options configure a Worker.
 type Options struct {
+	// Name is the worker's in outcomes, leases and logs; one that is started again under
+	// it gives back at once what it had when it died. Empty: host and process.
+	Name string
 	// Concurrency is how many tasks run at once. Required.
 	Concurrency int
 	// Lanes restricts the worker to these; empty means all.
@@ -63,18 +65,10 @@ type Worker struct {
 
 	rescuer *rescue.Rescuer
 	clock   *clock
+	named   *named // nil without a name of its own
 	cancel  context.CancelFunc
 	others  sync.WaitGroup
 	stop    sync.Once
-}
-
-// Name is how this process calls itself in outcomes and leases.
-func Name() string {
-	host, err := os.Hostname()
-	if err != nil {
-		host = "unknown-host"
-	}
-	return fmt.Sprintf("%s:%d", host, os.Getpid())
 }
 
 // New returns a worker. fast sends single commands: rdb itself, or something that
@@ -102,9 +96,12 @@ func New(rdb, fast redis.UniversalClient, ledger *batch.Ledger, o Options) (*Wor
 		Unknown: func(taskType, lane string) { w.runner.WarnUnknown(taskType, lane) },
 	})
 	w.runner = attempt.New(attempt.Options{
-		Worker: Name(), Ledger: ledger, Gate: w.gate, Log: o.Log, Observe: o.Observe, Trouble: o.Trouble,
+		Worker: w.Name(), Ledger: ledger, Gate: w.gate, Log: o.Log, Observe: o.Observe, Trouble: o.Trouble,
 	})
-	w.rescuer = rescue.New(rdb, rescue.Options{Name: Name(), Ledger: ledger, Lanes: w.gate.Lanes, Log: o.Log})
+	w.rescuer = rescue.New(rdb, rescue.Options{Name: w.Name(), Ledger: ledger, Lanes: w.gate.Lanes, Log: o.Log})
+	if o.Name != "" {
+		w.named = newNamed(rdb, o.Name, w.gate.Mark(), o.Log)
+	}
 	w.clock = &clock{rdb: rdb, now: o.Now, hold: w.gate.Hold, log: o.Log}
 	w.server = asynq.NewServerFromRedisClient(w.gate, asynq.Config{
 		Concurrency:     overlap * o.Concurrency,
@@ -122,6 +119,34 @@ func New(rdb, fast redis.UniversalClient, ledger *batch.Ledger, o Options) (*Wor
 	return w, nil
 }
 
+// Name is how the worker calls itself in outcomes, leases and logs.
+func (w *Worker) Name() string {
+	if w.opts.Name != "" {
+		return w.opts.Name
+	}
+	return Name()
+}
+
+// takeName takes the worker's name, and what the last worker of that name left. Where
+// Redis does not answer, rescue sees to that.
+func (w *Worker) takeName(ctx context.Context) error {
+	if w.named == nil {
+		return nil
+	}
+	before, err := w.named.take(ctx)
+	var taken *NameTakenError
+	if errors.As(err, &taken) {
+		return err
+	}
+	if err == nil && before != 0 {
+		err = w.rescuer.Reclaim(ctx, before)
+	}
+	if err != nil {
+		w.opts.Log.Warn("cannot look for tasks that this worker's predecessor had; they are given back later", "name", w.opts.Name, "err", err)
+	}
+	return nil
+}
+
 // notRun frees the permit of a task that asynq did not hand to its handler, since
 // its client's deadline for it had passed. The handler of any other has claimed it.
 func (w *Worker) notRun(ctx context.Context, _ *asynq.Task, _ error) {
@@ -130,13 +155,21 @@ func (w *Worker) notRun(ctx context.Context, _ *asynq.Task, _ error) {
 	w.gate.Claim(lane, id).Release()
 }
 
-// Start makes the worker take tasks; it returns once it does. A worker starts once.
+// Start makes the worker take tasks; it returns once it does. A worker starts once. A
+// *NameTakenError if another has its name.
 func (w *Worker) Start() error {
 	if w.cancel != nil {
 		return errors.New("this worker has been started before")
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	w.cancel = cancel
+	if err := w.takeName(ctx); err != nil {
+		cancel()
+		return err
+	}
+	if w.named != nil {
+		w.others.Go(func() { w.named.run(ctx) })
+	}
 	w.others.Go(func() { w.runner.Listen(ctx) })
 	w.others.Go(func() { w.rescuer.Run(ctx) })
 	w.clock.look(ctx)

@@ -1,0 +1,32 @@
+package rescue
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+
+	"github.com/weir-tasks/weir/internal/queue"
+)
+
+// Reclaim gives back at once what a worker had that is known to be dead, by the mark in
+// its leases.
+func (r *Rescuer) Reclaim(ctx context.Context, mark queue.Mark) error {
+	lanes, err := r.rdb.SMembers(ctx, queue.All).Result()
+	if err != nil {
+		return fmt.Errorf("list lanes: %w", err)
+	}
+	var errs []error
+	for _, lane := range lanes {
+		leases, err := queue.Leases(ctx, r.rdb, lane)
+		errs = append(errs, err)
+		dead := make(map[string]string)
+		for id, lease := range leases {
+			if end, err := strconv.ParseFloat(lease, 64); err == nil && mark.Owns(end) {
+				dead[id] = lease
+			}
+		}
+		errs = append(errs, r.bury(ctx, lane, dead))
+	}
+	return errors.Join(errs...)
+}
