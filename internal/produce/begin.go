@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -208,11 +207,7 @@ func random() string {
 func (b *Batch) End() {
 	b.release()
 	b.keeper.Wait()
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
-	defer cancel()
-	if err := b.p.Ledger.Release(ctx, b.o.Name, b.p.ID); err != nil && !errors.Is(err, context.DeadlineExceeded) {
-		b.p.Log.Debug("give the producer's lease back", "batch", b.o.Name, "err", err)
-	}
+	b.giveLeaseBack(b.o.Name)
 }
 
 // Discard removes a batch that was made by Begin and has not been fed.

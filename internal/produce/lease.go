@@ -29,8 +29,14 @@ func (b *Batch) tryLease(ctx context.Context, name string) (holder string, err e
 }
 
 // awaitLease waits until the lease is ours, or is seen to be renewed: then its
-// holder lives and is returned.
+// holder lives and is returned. After an error it is not ours, also where the answer to
+// a call that took it was not waited for.
 func (b *Batch) awaitLease(ctx context.Context, name string) (holder string, err error) {
+	defer func() {
+		if err != nil {
+			b.giveLeaseBack(name)
+		}
+	}()
 	last := leaseLength
 	for told := false; ; told = true {
 		holder, err := b.tryLease(ctx, name)
@@ -53,6 +59,14 @@ func (b *Batch) awaitLease(ctx context.Context, name string) (holder string, err
 			return "", context.Cause(ctx)
 		case <-time.After(100 * time.Millisecond):
 		}
+	}
+}
+
+func (b *Batch) giveLeaseBack(name string) {
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	defer cancel()
+	if err := b.p.Ledger.Release(ctx, name, b.p.ID); err != nil && !errors.Is(err, context.DeadlineExceeded) {
+		b.p.Log.Debug("give the producer's lease back", "batch", name, "err", err)
 	}
 }
 
