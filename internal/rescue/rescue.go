@@ -23,6 +23,9 @@
 //   - Any other goes back. So do plain asynq tasks, however often: they have no ledger
 //     to count in.
 //
+// Of the workers of a lane two watch it, and one of these acts; see rank. Where more
+// should act, comparing leases makes it harmless.
+//
 // A bad entry costs a line in the log and stops no other.
 //
 // It replaces asynq's recoverer for lanes: that one waits 60 to 150 s and burns
@@ -31,6 +34,7 @@ package rescue
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"log/slog"
 	"maps"
@@ -70,6 +74,7 @@ type Options struct {
 type Rescuer struct {
 	rdb  redis.UniversalClient
 	opts Options
+	id   string // tells this rescuer from others
 
 	seen   map[string]map[string]sighting // lane -> task ID -> what was seen
 	last   time.Time                      // the last look
@@ -86,7 +91,7 @@ func New(rdb redis.UniversalClient, o Options) *Rescuer {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Rescuer{rdb: rdb, opts: o, seen: make(map[string]map[string]sighting), broken: make(map[string]string)}
+	return &Rescuer{rdb: rdb, opts: o, id: o.Name + " " + rand.Text(), seen: make(map[string]map[string]sighting), broken: make(map[string]string)}
 }
 
 // Run watches until ctx ends.
@@ -117,13 +122,25 @@ func (r *Rescuer) round(ctx context.Context, now time.Time) error {
 	lanes := r.opts.Lanes()
 	maps.DeleteFunc(r.seen, func(lane string, _ map[string]sighting) bool { return !slices.Contains(lanes, lane) })
 	for _, lane := range lanes {
-		leases, err := queue.Leases(ctx, r.rdb, lane)
+		rank, err := r.rank(ctx, lane)
+		if err == nil && rank == bystander {
+			delete(r.seen, lane)
+			continue
+		}
+		var leases map[string]string
+		if err == nil {
+			leases, err = queue.Leases(ctx, r.rdb, lane)
+		}
 		if err := r.ofLane(lane, err); err != nil {
 			return err
 		} else if leases == nil {
 			continue
 		}
 		dead := r.dead(lane, leases, now)
+		most := most
+		if rank == takesOver {
+			most = 0
+		}
 		for _, id := range slices.Sorted(maps.Keys(dead))[min(most, len(dead)):] {
 			r.remember(lane, id, sighting{dead[id], now.Add(-Patience)})
 			delete(dead, id)
