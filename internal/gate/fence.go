@@ -30,6 +30,7 @@ const (
 type holding struct {
 	proof time.Time // when Redis last had the lease as ours
 	lost  bool      // it was another's when it was to be extended
+	tried bool      // its ack failed; asynq sends it again
 }
 
 // hold notes a task that is handed to asynq. The caller has g.mu.
@@ -82,12 +83,12 @@ func (g *Gate) extended(lane string, now time.Time, members []redis.Z, whose []i
 }
 
 // fenced says that a script is an ack for a task that others have by now: it would
-// be taken for theirs. done is to be called when the script has run.
-func (g *Gate) fenced(ctx context.Context, keys []string, args []any) (fenced bool, done func(error)) {
-	done = func(error) {}
+// be taken for theirs. So is one that is sent again for a delivery which was settled, or
+// which this worker itself has got anew. sent is to be called when the script has run.
+func (g *Gate) fenced(ctx context.Context, keys []string, args []any, again bool) (fenced bool, sent func(error)) {
 	lane, id, ok := ackOf(keys, args)
 	if !ok {
-		return false, done
+		return false, func(error) {}
 	}
 	key := claimKey(lane, id)
 	g.mu.Lock()
@@ -97,31 +98,36 @@ func (g *Gate) fenced(ctx context.Context, keys []string, args []any) (fenced bo
 		was = *h
 	}
 	g.mu.Unlock()
-	if h == nil {
-		return false, done
-	}
-	done = func(err error) {
-		if err == nil {
-			g.mu.Lock()
-			defer g.mu.Unlock()
-			if g.held[key] == h { // it may have been taken once more
-				delete(g.held, key)
-			}
-		}
-	}
-	if !was.lost && time.Since(was.proof) < proven {
-		return false, done
+	sent = func(err error) { g.acked(key, h, err) }
+	switch {
+	case again && !was.tried:
+		return true, sent
+	case h == nil, !again && !was.lost && time.Since(was.proof) < proven:
+		return false, sent
 	}
 	score, err := g.UniversalClient.ZScore(ctx, queue.Lease(lane), id).Result()
 	if err != nil && !errors.Is(err, redis.Nil) {
-		return false, done // the ack will not come through either
+		return false, sent // the ack will not come through either
 	}
 	if err == nil && g.sign.Owns(score) {
-		return false, done
+		return false, sent
 	}
 	g.opts.Log.Info("the end of a task that others have by now is not told to asynq", "lane", lane, "task", id)
-	done(nil)
-	return true, done
+	sent(nil)
+	return true, sent
+}
+
+// acked notes how an ack went, of the delivery h and no later one.
+func (g *Gate) acked(key string, h *holding, err error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	switch {
+	case h == nil || g.held[key] != h:
+	case err == nil:
+		delete(g.held, key)
+	default:
+		h.tried = true
+	}
 }
 
 // ackOf recognises asynq's scripts that end a delivery: they name a lease and one

@@ -3,10 +3,12 @@ package gate
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"regexp"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -90,7 +92,7 @@ func TestAFrozenWorkersFirstAckIsFenced(t *testing.T) {
 		g.stolen("a", "1")
 		for id, want := range map[string]bool{"1": true, "2": false} {
 			keys := []string{queue.Active("a"), queue.Lease("a"), queue.TaskPrefix("a") + id}
-			if fenced, _ := g.fenced(t.Context(), keys, []any{id}); fenced != want {
+			if fenced, _ := g.fenced(t.Context(), keys, []any{id}, false); fenced != want {
 				t.Errorf("task %s: fenced %v", id, fenced)
 			}
 		}
@@ -145,4 +147,43 @@ func TestScriptUsesWhatItsHeaderNames(t *testing.T) {
 	if !slices.Equal(named(header), named(body)) {
 		t.Errorf("the header names %v, the body uses %v", named(header), named(body))
 	}
+}
+
+// The ack came through and its reply was lost; until asynq sends it again the task's ID
+// is that of a new delivery, as when a batch is stopped and gone on with.
+func TestAnAckThatIsSentAgainHurtsNoLaterDelivery(t *testing.T) {
+	inBubble(t, 1, Options{}, func(t *testing.T, g *fixture) {
+		var lost atomic.Bool
+		g.c.AddHook(losing{func(args []any) bool {
+			s := fmt.Sprint(args...)
+			return strings.HasPrefix(s, "eval") && strings.Contains(s, queue.TaskPrefix("a")+"1") &&
+				strings.Contains(s, queue.Active("a")) && lost.CompareAndSwap(false, true)
+		}})
+		var runs atomic.Int64
+		g.serve(1, func(ctx context.Context, _ *asynq.Task) error {
+			_, _, p := g.claimed(ctx)
+			defer p.Release()
+			if runs.Add(1) == 2 {
+				time.Sleep(20 * time.Second)
+			}
+			return nil
+		})
+		g.add("a", "1")
+		time.Sleep(2 * time.Second)
+		if !lost.Load() || len(g.list(queue.Active("a"))) != 0 {
+			t.Fatalf("reply lost: %v, active %v", lost.Load(), g.list(queue.Active("a")))
+		}
+		g.add("a", "1") // its ID is free
+		for range 8 {
+			time.Sleep(2 * time.Second) // asynq's syncer comes every 5 s
+			g.wantList(queue.Active("a"), "1")
+			if n := g.c.Exists(t.Context(), queue.TaskPrefix("a")+"1").Val(); n != 1 {
+				t.Fatal("its message is gone")
+			}
+		}
+		time.Sleep(10 * time.Second)
+		if len(g.list(queue.Active("a"))) != 0 || runs.Load() != 2 || len(g.held) != 0 {
+			t.Errorf("%d runs, active %v, held %v", runs.Load(), g.list(queue.Active("a")), g.held)
+		}
+	})
 }

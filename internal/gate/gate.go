@@ -155,21 +155,31 @@ func (g *Gate) EvalSha(ctx context.Context, sha string, keys []string, args ...a
 	if kind, ok := isForward(keys); ok {
 		return g.forward(ctx, sha, kind, args)
 	}
-	ctx, cancel := alive(ctx)
-	defer cancel()
-	return g.ack(ctx, keys, args, func() *redis.Cmd { return g.UniversalClient.EvalSha(ctx, sha, keys, args...) })
+	return g.ack(ctx, keys, args, func(ctx context.Context) *redis.Cmd {
+		return g.UniversalClient.EvalSha(ctx, sha, keys, args...)
+	})
 }
 
-// ack sends one of asynq's scripts, unless it is the ack of a task that others have.
-func (g *Gate) ack(ctx context.Context, keys []string, args []any, send func() *redis.Cmd) *redis.Cmd {
-	fenced, done := g.fenced(ctx, keys, args)
+// ack sends one of asynq's scripts, with a live context, unless it is the ack of a task
+// that others have. That a task is not active any more is as good as an ack: the first
+// try has come through and its reply was lost, or the task was given back. asynq would
+// send it again 5 s later, when the task's ID may be another delivery's.
+func (g *Gate) ack(ctx context.Context, keys []string, args []any, send func(context.Context) *redis.Cmd) *redis.Cmd {
+	again := errors.Is(ctx.Err(), context.Canceled) // as asynq's syncer has it
+	ctx, cancel := alive(ctx)
+	defer cancel()
+	fenced, sent := g.fenced(ctx, keys, args, again)
 	if fenced {
 		cmd := redis.NewCmd(ctx)
 		cmd.SetVal("OK")
 		return cmd
 	}
-	cmd := send()
-	done(cmd.Err())
+	cmd := send(ctx)
+	if redis.HasErrorPrefix(cmd.Err(), "NOT FOUND") {
+		cmd.SetErr(nil)
+		cmd.SetVal("OK")
+	}
+	sent(cmd.Err())
 	return cmd
 }
 
@@ -177,9 +187,9 @@ func (g *Gate) ack(ctx context.Context, keys []string, args []any, send func() *
 func (g *Gate) Eval(ctx context.Context, src string, keys []string, args ...any) *redis.Cmd {
 	_, isForward := isForward(keys)
 	if !isDequeue(keys) && !isForward {
-		ctx, cancel := alive(ctx)
-		defer cancel()
-		return g.ack(ctx, keys, args, func() *redis.Cmd { return g.UniversalClient.Eval(ctx, src, keys, args...) })
+		return g.ack(ctx, keys, args, func(ctx context.Context) *redis.Cmd {
+			return g.UniversalClient.Eval(ctx, src, keys, args...)
+		})
 	}
 	sha, err := g.rdb.ScriptLoad(ctx, src).Result()
 	if err != nil {

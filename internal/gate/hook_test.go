@@ -2,6 +2,7 @@ package gate
 
 import (
 	"context"
+	"errors"
 
 	"github.com/redis/go-redis/v9"
 )
@@ -55,4 +56,24 @@ func (h failing) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Proce
 		}
 		return next(ctx, cmds)
 	}
+}
+
+// losing is a hook that loses the replies of commands that it picks: Redis has run them.
+type losing struct{ lose func(args []any) bool }
+
+func (h losing) DialHook(next redis.DialHook) redis.DialHook { return next }
+
+func (h losing) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		err := next(ctx, cmd)
+		if err == nil && h.lose(cmd.Args()) {
+			err = errors.New("connection reset by peer")
+			cmd.SetErr(err)
+		}
+		return err
+	}
+}
+
+func (h losing) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return next
 }
