@@ -70,15 +70,15 @@ type Gate struct {
 	woken    chan struct{}  // a lane got work
 
 	mu      sync.Mutex
-	known   []string        // lanes in use, in the order of turns
-	work    map[string]bool // lanes that may have work
-	turn    int             // whose turn it is, in known
-	taken   []task          // taken from Redis, not yet handed to asynq
-	strange []task          // taken, of types unknown here; only during collectAll
-	claims  map[string]*Permit
-	held    map[string]*holding // tasks that asynq has
-	failing int                 // dequeues failed in a row
-	holds   int                 // callers of Hold for whom nothing is taken
+	known   []string             // lanes in use, in the order of turns
+	work    map[string]bool      // lanes that may have work
+	turn    int                  // whose turn it is, in known
+	taken   []task               // taken from Redis, not yet handed to asynq
+	strange []task               // taken, of types unknown here; only during collectAll
+	claims  map[string][]*Permit // of deliveries that have not reached their handler
+	held    map[string]*holding  // tasks that asynq has
+	failing int                  // dequeues failed in a row
+	holds   int                  // callers of Hold for whom nothing is taken
 }
 
 // task is a message taken from a lane.
@@ -105,7 +105,7 @@ func New(rdb, fast redis.UniversalClient, lanes *lane.Set, opts Options) *Gate {
 		stop:            make(chan struct{}),
 		woken:           make(chan struct{}, 1),
 		work:            make(map[string]bool),
-		claims:          make(map[string]*Permit),
+		claims:          make(map[string][]*Permit),
 		held:            make(map[string]*holding),
 		sign:            queue.NewMark(),
 	}
@@ -265,10 +265,7 @@ func (g *Gate) hand() (msg string, ok bool) {
 	t := g.taken[0]
 	g.taken = g.taken[1:]
 	key := claimKey(t.lane, t.id)
-	if old := g.claims[key]; old != nil {
-		old.Release() // a second delivery of a task whose first never reached the handler
-	}
-	g.claims[key] = &Permit{lanes: g.lanes, lane: t.lane, handed: time.Now()}
+	g.claims[key] = append(g.claims[key], &Permit{lanes: g.lanes, lane: t.lane})
 	g.hold(t)
 	return t.msg, true
 }

@@ -1,6 +1,7 @@
 package gate
 
 import (
+	"slices"
 	"sync"
 	"time"
 
@@ -9,10 +10,10 @@ import (
 
 // Permit is one task's place on its lane.
 type Permit struct {
-	lanes  *lane.Set
-	lane   string
-	handed time.Time
-	once   sync.Once
+	lanes *lane.Set
+	lane  string
+	looks int // that have found it unclaimed
+	once  sync.Once
 }
 
 // Release gives the permit back. It may be called more than once, and on nil.
@@ -30,9 +31,21 @@ func (g *Gate) Claim(lane, id string) *Permit {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	key := claimKey(lane, id)
-	p := g.claims[key]
-	delete(g.claims, key)
+	unclaimed := g.claims[key]
+	if len(unclaimed) == 0 {
+		return nil
+	}
+	p, rest := unclaimed[len(unclaimed)-1], unclaimed[:len(unclaimed)-1]
+	g.setClaims(key, rest)
 	return p
+}
+
+func (g *Gate) setClaims(key string, unclaimed []*Permit) {
+	if len(unclaimed) == 0 {
+		delete(g.claims, key)
+		return
+	}
+	g.claims[key] = unclaimed
 }
 
 // releaseUnclaimed frees the permits of tasks that asynq dropped before the
@@ -41,11 +54,17 @@ func (g *Gate) Claim(lane, id string) *Permit {
 func (g *Gate) releaseUnclaimed(now time.Time) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	for key, p := range g.claims {
-		if now.Sub(p.handed) > unclaimedAfter {
-			delete(g.claims, key)
-			p.Release()
-		}
+	for key, unclaimed := range g.claims {
+		g.setClaims(key, slices.DeleteFunc(unclaimed, func(p *Permit) bool {
+			// Looks, not time: of that much may pass while this process is frozen, and the
+			// handler is about to claim it.
+			p.looks++
+			over := p.looks > int(unclaimedAfter/look)
+			if over {
+				p.Release()
+			}
+			return over
+		}))
 	}
 	for key, h := range g.held {
 		if now.Sub(h.proof) > forgotten {

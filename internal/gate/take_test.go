@@ -388,7 +388,8 @@ func TestAnUnclaimedPermitComesBack(t *testing.T) {
 	})
 }
 
-func TestASecondDeliveryTakesOverThePermit(t *testing.T) {
+// The first may have been frozen on its way to the handler, and reach it yet.
+func TestASecondDeliveryHasAPermitOfItsOwn(t *testing.T) {
 	inBubble(t, 2, Options{}, func(t *testing.T, g *fixture) {
 		g.add("a", "1")
 		_ = g.lookOnce(t.Context())
@@ -404,8 +405,15 @@ func TestASecondDeliveryTakesOverThePermit(t *testing.T) {
 		}
 		_ = g.lookOnce(t.Context())
 		g.want("1")
-		g.wantInFlight(1)
+		g.wantInFlight(2)
 		g.Claim("a", "1").Release()
+		g.wantInFlight(1)
+		time.Sleep(2 * unclaimedAfter) // frozen: nobody looked meanwhile
+		g.releaseUnclaimed(time.Now())
+		g.wantInFlight(1)
+		for range int(unclaimedAfter / look) {
+			g.releaseUnclaimed(time.Now())
+		}
 		g.wantInFlight(0)
 	})
 }

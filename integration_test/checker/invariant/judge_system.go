@@ -131,6 +131,8 @@ func (f *facts) unexpected(ctx context.Context, k string) (string, error) {
 	switch {
 	case k == "weir:batches", k == "asynq:queues", k == "asynq:servers", k == "asynq:workers":
 		return "", nil
+	case strings.HasPrefix(k, "weir:{") && (strings.HasSuffix(k, "}:rescuer") || strings.HasSuffix(k, "}:rescuer2")):
+		return f.unlessItExpires(ctx, k)
 	case strings.HasPrefix(k, "asynq:servers:{"), strings.HasPrefix(k, "asynq:workers:{"):
 		return f.unlessItExpires(ctx, k)
 	}
