@@ -1,0 +1,187 @@
+package simulation
+
+import (
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/weir-tasks/weir/internal/batch"
+	"github.com/weir-tasks/weir/internal/queue"
+)
+
+// leftInQueues is what asynq still holds of the lanes, its archive included.
+func (w *world) leftInQueues() (left []string) {
+	for _, key := range w.redis.Keys() {
+		for _, b := range w.batches {
+			lane := b.typ.Name()
+			rest, ok := strings.CutPrefix(key, "asynq:{"+lane+"}:")
+			if ok && (strings.HasPrefix(rest, "t:") || slices.Contains([]string{
+				queue.Pending(lane), queue.Active(lane), queue.Lease(lane), queue.Scheduled(lane), queue.Retry(lane),
+				"asynq:{" + lane + "}:archived", "asynq:{" + lane + "}:completed",
+			}, key)) {
+				left = append(left, key)
+			}
+		}
+	}
+	return left
+}
+
+// unfinished says what of the batches has no outcome, and where it is.
+func (w *world) unfinished() string {
+	var s strings.Builder
+	for _, b := range w.batches {
+		ctx := w.t.Context()
+		info, err := w.admin.ledger.Info(ctx, b.name)
+		if err != nil {
+			fmt.Fprintf(&s, "%v; ", err)
+			continue
+		}
+		fmt.Fprintf(&s, "%s is %s (stopped %v), checkpoint %d of %d, %d outcomes; ", b.name, info.Phase, info.Stopped, info.Next, b.n, info.Outcomes())
+		places, err := queue.Places(ctx, w.admin.rdb, []string{b.typ.Name()}, b.name)
+		if err != nil {
+			fmt.Fprintf(&s, "%v; ", err)
+		}
+		have, err := w.admin.ledger.Have(ctx, b.name, 0, int(b.n))
+		if err != nil {
+			fmt.Fprintf(&s, "%v; ", err)
+			continue
+		}
+		for seq, has := range have {
+			if !has {
+				fmt.Fprintf(&s, "%d is %s, ", seq, []string{"nowhere", "pending", "scheduled", "in retry", "active"}[places[int64(seq)]])
+			}
+		}
+	}
+	return s.String()
+}
+
+// known are the keys that may be in Redis when all is over.
+var known = regexp.MustCompile(`^(weir:batches|weir:\{b\d\}:(batch|bits:0|out|dead|lanes)|asynq:queues|asynq:(servers|workers)(:.*)?|` +
+	`asynq:\{sim-(wide|narrow)\}:(processed|failed)(:.*)?)$`)
+
+// check compares, when all is over, what weir says with what the handlers have logged.
+func (w *world) check() {
+	for _, b := range w.batches {
+		w.watchStream(b)
+		w.checkLedger(b)
+		w.checkFile(b)
+	}
+	w.checkRuns()
+	for _, key := range w.redis.Keys() {
+		if !known.MatchString(key) {
+			w.violate("I8", "nobody knows the key %s", key)
+		}
+	}
+}
+
+// checkLedger is I2: bits, counters and dead letters agree.
+func (w *world) checkLedger(b *simBatch) {
+	ctx := w.t.Context()
+	info, err := w.admin.ledger.Info(ctx, b.name)
+	if err != nil {
+		w.violate("I2", "%v", err)
+		return
+	}
+	have, err := w.admin.ledger.Have(ctx, b.name, 0, int(b.n)+8)
+	if err != nil {
+		w.violate("I2", "%v", err)
+	}
+	var bits, ok, failed int64
+	for _, has := range have {
+		if has {
+			bits++
+		}
+	}
+	for _, p := range b.plans {
+		if state, _ := p.outcome(); state == batch.OK {
+			ok++
+		} else {
+			failed++
+		}
+	}
+	dead, err := w.admin.ledger.DeadLetters(ctx, b.name)
+	if err != nil {
+		w.violate("I2", "%v", err)
+	}
+	if info.Phase != batch.Done || info.N != b.n || info.Next != b.n || bits != b.n || info.OK != ok || info.Failed != failed || info.Cancelled != 0 || dead != failed {
+		w.violate("I2", "%s of %d tasks, %d to be ok and %d to fail, is %s: %d bits, N %d, checkpoint %d, %d ok, %d failed, %d cancelled, %d dead letters",
+			b.name, b.n, ok, failed, info.Phase, bits, info.N, info.Next, info.OK, info.Failed, info.Cancelled, dead)
+	}
+}
+
+// checkFile is I1 and the rest of I2 and I5: the outcome file holds each seq once, in
+// order if asked, with the outcome that was recorded first.
+func (w *world) checkFile(b *simBatch) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	inFile := make(map[int64]bool)
+	for i, line := range b.producer.file.lines {
+		o, err := batch.ParseOutcome(line)
+		switch {
+		case err != nil:
+			w.violateLocked("I1", "%s: %v", b.name, err)
+			continue
+		case inFile[o.Seq]:
+			w.violateLocked("I1", "%s is twice in the outcome file", batch.TaskID(b.name, o.Seq))
+		case o.Seq < 0 || o.Seq >= b.n:
+			w.violateLocked("I1", "%s never was", batch.TaskID(b.name, o.Seq))
+			continue
+		case b.ordered && o.Seq != int64(i):
+			w.violateLocked("I1", "%s is line %d of the outcome file", batch.TaskID(b.name, o.Seq), i)
+		}
+		inFile[o.Seq] = true
+		if first := b.seen[o.Seq]; first != string(line) {
+			w.violateLocked("I5", "%s: the file says %s, the first outcome was %s", batch.TaskID(b.name, o.Seq), line, first)
+		}
+		w.checkOutcome(b, o)
+	}
+	for seq := range b.n {
+		if !inFile[seq] {
+			w.violateLocked("I1", "%s is not in the outcome file", batch.TaskID(b.name, seq))
+		}
+	}
+}
+
+// checkOutcome is I3: the outcome is the one that the handlers gave, after as many
+// attempts as they had, each of which was run. Since what a handler does depends on
+// the attempt alone, this also says that no task has failed that would have succeeded,
+// nor the other way.
+func (w *world) checkOutcome(b *simBatch, o *batch.Outcome) {
+	p := b.plans[o.Seq]
+	if state, class := p.outcome(); o.State != state || o.Class != class || o.Attempts != len(p.ends) {
+		w.violateLocked("I3", "%s: %s %s after %d attempts, to be %s %s after %d",
+			batch.TaskID(b.name, o.Seq), o.State, o.Class, o.Attempts, state, class, len(p.ends))
+	}
+	ended := make([]bool, len(p.ends))
+	for _, r := range w.runs {
+		if r.batch == b.name && r.seq == o.Seq && r.attempt <= len(p.ends) && r.end == p.ends[r.attempt-1] {
+			ended[r.attempt-1] = true
+		}
+	}
+	if i := slices.Index(ended, false); i >= 0 {
+		w.violateLocked("I3", "%s: the log has no run of attempt %d that came to its end", batch.TaskID(b.name, o.Seq), i+1)
+	}
+}
+
+// checkRuns is I4, and what of I6 is left: executions beyond those needed are bounded
+// by what was in flight when workers died, were cut off or stopped.
+func (w *world) checkRuns() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	needed := 0
+	for _, b := range w.batches {
+		for seq, p := range b.plans {
+			needed += len(p.ends) + b.refused[int64(seq)]
+		}
+	}
+	w.counts["executions needed"], w.counts["executions beyond"] = needed, len(w.runs)-needed
+	if len(w.runs)-needed > w.extra {
+		w.violateLocked("I4", "%d executions, %d needed, and the faults allow %d more", len(w.runs), needed, w.extra)
+	}
+	for _, wk := range w.lives {
+		if wk.running != 0 {
+			w.violateLocked("I6", "%s still runs %d handlers", wk.name, wk.running)
+		}
+	}
+}

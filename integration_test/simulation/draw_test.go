@@ -1,0 +1,169 @@
+package simulation
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"time"
+)
+
+// tasksPerSeed is how many tasks a seed's batches have in all.
+const tasksPerSeed = 300
+
+// options are what a seed draws before it begins.
+type options struct {
+	flaky, refuse float64 // how many requests and dials meet a fault
+	workers       []workerOptions
+	batches       []batchOptions
+	faults        []fault
+	faultyFor     time.Duration
+}
+
+type workerOptions struct {
+	concurrency int
+	grace       time.Duration // its shutdown timeout
+	skew        time.Duration // how much its clock is off
+}
+
+type batchOptions struct {
+	n, window int64
+	narrow    bool
+	ordered   bool
+	dies      *death // of the first life of its producer
+}
+
+// fault is something that happens at a time. See world.happen for the kinds.
+type fault struct {
+	at    time.Duration
+	kind  string
+	place int
+	d     death
+	lasts time.Duration
+	late  bool
+}
+
+func (f fault) String() string {
+	switch f.kind {
+	case "kill worker", "kill producer":
+		return fmt.Sprintf("%v %s %d %s request +%d, late %v", f.at, f.kind, f.place, f.d.how, f.d.steps, f.d.late)
+	case "hold worker", "hold producer":
+		return fmt.Sprintf("%v %s %d for %v, late %v", f.at, f.kind, f.place, f.lasts, f.late)
+	}
+	return fmt.Sprintf("%v %s %d", f.at, f.kind, f.place)
+}
+
+func (o *options) String() string {
+	var s strings.Builder
+	fmt.Fprintf(&s, "requests with a fault %.1f%%, dials refused %.1f%%, for %v\n", 100*o.flaky, 100*o.refuse, o.faultyFor)
+	for i, w := range o.workers {
+		fmt.Fprintf(&s, "worker %d: concurrency %d, shutdown timeout %v, clock off by %v\n", i, w.concurrency, w.grace, w.skew)
+	}
+	for i, b := range o.batches {
+		fmt.Fprintf(&s, "batch %d: %d tasks, window %d, narrow %v, ordered %v", i, b.n, b.window, b.narrow, b.ordered)
+		if b.dies != nil {
+			fmt.Fprintf(&s, ", its producer dies %s request %d, late %v", b.dies.how, b.dies.steps, b.dies.late)
+		}
+		s.WriteByte('\n')
+	}
+	for _, f := range o.faults {
+		fmt.Fprintln(&s, f)
+	}
+	return s.String()
+}
+
+// profile narrows down what a seed draws.
+type profile func(r *rand.Rand, o *options)
+
+var profiles = map[string]profile{
+	"all": func(*rand.Rand, *options) {},
+	// No faults at all: what goes wrong here goes wrong always.
+	"calm": func(_ *rand.Rand, o *options) { o.flaky, o.refuse, o.faults = 0, 0, nil; o.noDeaths() },
+	// Lost replies and cut connections only, many of them.
+	"requests": func(_ *rand.Rand, o *options) { o.flaky, o.refuse, o.faults = 0.05, 0, nil; o.noDeaths() },
+	// Workers die and are cut off, nothing else happens.
+	"workers": func(_ *rand.Rand, o *options) {
+		o.flaky, o.refuse = 0, 0
+		o.noDeaths()
+		o.faults = slices.DeleteFunc(o.faults, func(f fault) bool { return !strings.Contains(f.kind, "worker") })
+	},
+	// Producers die, at their first requests too, nothing else happens.
+	"producers": func(_ *rand.Rand, o *options) {
+		o.flaky, o.refuse = 0, 0
+		o.faults = slices.DeleteFunc(o.faults, func(f fault) bool { return !strings.Contains(f.kind, "producer") })
+	},
+	// What a producer sent before it died arrives when another has gone on for long.
+	"late checkpoint": func(r *rand.Rand, o *options) {
+		o.flaky, o.refuse, o.faults = 0, 0, nil
+		for i := range o.batches {
+			o.batches[i].window = 20
+			o.batches[i].dies = &death{how: "late", steps: 2 + r.IntN(4), of: isCheckpoint, late: 15 * time.Second}
+		}
+	},
+}
+
+func (o *options) noDeaths() {
+	for i := range o.batches {
+		o.batches[i].dies = nil
+	}
+}
+
+func draw(seed uint64, name string) *options {
+	r := rand.New(rand.NewPCG(seed, 1))
+	o := &options{
+		flaky:     []float64{0, 0.002, 0.01, 0.03}[r.IntN(4)],
+		refuse:    []float64{0, 0.05, 0.3}[r.IntN(3)],
+		faultyFor: time.Duration(30+r.IntN(30)) * time.Second,
+	}
+	for range 2 + r.IntN(2) {
+		w := workerOptions{concurrency: 3 + r.IntN(6), grace: time.Duration(r.IntN(6)) * time.Second}
+		o.workers = append(o.workers, w)
+	}
+	if r.IntN(3) == 0 {
+		o.workers[0].skew = time.Duration(r.IntN(131)-65) * time.Second
+	}
+	left := int64(tasksPerSeed)
+	if r.IntN(2) == 0 {
+		n := 30 + r.Int64N(70)
+		left -= n
+		o.batches = append(o.batches, batchOptions{n: n, narrow: true})
+	}
+	o.batches = append(o.batches, batchOptions{n: left})
+	for i := range o.batches {
+		b := &o.batches[i]
+		b.window, b.ordered = 10+r.Int64N(200), r.IntN(3) == 0
+		if r.IntN(2) == 0 {
+			d := drawDeath(r, 60)
+			b.dies = &d
+		}
+	}
+	o.drawFaults(r)
+	profiles[name](r, o)
+	return o
+}
+
+func drawDeath(r *rand.Rand, within int) death {
+	return death{
+		how:   []string{"before", "amid", "after", "late"}[r.IntN(4)],
+		steps: 1 + r.IntN(within), late: time.Duration(5+r.IntN(40)) * time.Second,
+	}
+}
+
+func (o *options) drawFaults(r *rand.Rand) {
+	kinds := []string{
+		"kill worker", "kill worker", "kill producer", "kill producer", "hold worker", "hold worker",
+		"hold producer", "cut", "stop worker", "interrupt producer",
+	}
+	for range 3 + r.IntN(8) {
+		f := fault{at: time.Duration(r.Int64N(int64(o.faultyFor))).Round(time.Millisecond), kind: kinds[r.IntN(len(kinds))]}
+		f.place = r.IntN(len(o.workers))
+		if strings.HasSuffix(f.kind, "producer") {
+			f.place = r.IntN(len(o.batches))
+		}
+		f.d = drawDeath(r, 200)
+		f.lasts = time.Duration(5000+r.IntN(45000)) * time.Millisecond
+		f.late = r.IntN(2) == 0
+		o.faults = append(o.faults, f)
+	}
+	slices.SortFunc(o.faults, func(a, b fault) int { return int(a.at - b.at) })
+}

@@ -1,0 +1,154 @@
+package simulation
+
+import (
+	"bytes"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/weir-tasks/weir/internal/batch"
+	"github.com/weir-tasks/weir/internal/conn/simnet"
+)
+
+// machine is where one worker or producer process lives: its way to Redis, which meets
+// the faults of this seed, and its clients.
+type machine struct {
+	*simnet.Node
+	w    *world
+	name string
+
+	rdb    *redis.Client
+	fast   redis.UniversalClient
+	ledger *batch.Ledger
+
+	mu     sync.Mutex
+	rng    *rand.Rand
+	dying  bool
+	frozen bool // the process is dead, what it sent last is still on its way
+	death  *death
+}
+
+// death is how and when a process dies: at one of its requests.
+type death struct {
+	how   string              // "before", "amid", "after" that request, or "late": it arrives much later
+	steps int                 // at which one
+	of    func(r []byte) bool // which ones count; nil is all
+	late  time.Duration
+	then  func()
+}
+
+func (w *world) machine(name string, skew time.Duration) *machine {
+	m := &machine{Node: w.redis.Node(), w: w, name: name, rng: w.rng(name)}
+	m.Node.Meet = m.meet
+	m.Node.Refuse = m.refuse
+	m.rdb = redis.NewClient(m.Options())
+	if skew != 0 {
+		m.rdb.AddHook(skewed(skew))
+	}
+	fast, err := m.rdb.AutoPipeline()
+	if err != nil {
+		panic(err)
+	}
+	m.fast = fast
+	m.ledger = batch.NewLedger(fast)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.machines = append(w.machines, m)
+	return m
+}
+
+func (m *machine) close() {
+	_ = m.fast.Close()
+	_ = m.rdb.Close()
+}
+
+func (m *machine) refuse() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.dying || m.frozen || m.w.faulty.Load() && m.rng.Float64() < m.w.o.refuse
+}
+
+// meet decides what becomes of a request.
+func (m *machine) meet(request []byte) simnet.Fault {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	switch {
+	case m.frozen:
+		return simnet.Lose
+	case m.dying:
+		return simnet.CutBefore
+	}
+	if d := m.death; d != nil && (d.of == nil || d.of(request)) {
+		if d.steps--; d.steps <= 0 {
+			return m.die(d, request)
+		}
+	}
+	if !m.w.faulty.Load() || m.rng.Float64() >= m.w.o.flaky {
+		return simnet.None
+	}
+	m.w.count("request faults")
+	return []simnet.Fault{simnet.LoseReply, simnet.CutBefore, simnet.CutAmid}[m.rng.IntN(3)]
+}
+
+// die kills the process at this request. m.mu is held.
+func (m *machine) die(d *death, request []byte) simnet.Fault {
+	m.death = nil
+	m.w.note("%s dies, %s its request %s", m.name, d.how, brief(request))
+	defer func() { go d.then() }()
+	switch d.how {
+	case "late":
+		m.frozen = true
+		m.Hold()
+		m.w.timers.Go(func() {
+			time.Sleep(d.late)
+			m.w.note("what %s sent last arrives", m.name)
+			m.Release(true)
+			time.Sleep(100 * time.Millisecond)
+			m.Kill()
+		})
+		return simnet.None
+	case "after", "amid":
+		m.dying = true
+		m.w.timers.Go(func() { time.Sleep(2 * time.Millisecond); m.Kill() })
+		if d.how == "amid" {
+			return simnet.CutAmid
+		}
+		return simnet.LoseReply
+	}
+	m.dying = true
+	m.Kill()
+	return simnet.CutBefore
+}
+
+// dieAt arms a death.
+func (m *machine) dieAt(d *death) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.death = d
+}
+
+// gone says that the process is dead.
+func (m *machine) gone() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.dying || m.frozen || m.Dead()
+}
+
+// isCheckpoint says that a request moves a batch's checkpoint: the only script with one
+// key, the batch's, and three arguments.
+func isCheckpoint(request []byte) bool {
+	return bytes.Contains(request, []byte("*7\r\n$7\r\nevalsha\r\n")) && bytes.Contains(request, []byte(":batch\r\n")) ||
+		bytes.Contains(request, []byte("*7\r\n$4\r\neval\r\n")) && bytes.Contains(request, []byte(":batch\r\n"))
+}
+
+// brief is a request in one line.
+func brief(request []byte) string {
+	words := bytes.Split(request, []byte("\r\n"))
+	var args [][]byte
+	for i := 2; i < len(words) && len(args) < 8; i += 2 {
+		args = append(args, words[i][:min(len(words[i]), 40)])
+	}
+	return string(bytes.Join(args, []byte(" ")))
+}

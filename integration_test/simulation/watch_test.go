@@ -1,0 +1,98 @@
+package simulation
+
+import (
+	"context"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/alicebob/miniredis/v2/server"
+
+	"github.com/weir-tasks/weir/internal/batch"
+	"github.com/weir-tasks/weir/internal/queue"
+)
+
+// watchStream notes the outcomes in a batch's stream, and wants each seq's first to be
+// its only one.
+func (w *world) watchStream(b *simBatch) {
+	entries, err := w.redis.Stream("weir:{" + b.name + "}:out")
+	if err != nil {
+		return // there is none yet
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, e := range entries {
+		if e.Values[0] != "o" || b.entries[e.ID] {
+			continue
+		}
+		b.entries[e.ID] = true
+		line := e.Values[1]
+		seq := seqOf([]byte(line))
+		if first, known := b.seen[seq]; known {
+			w.violateLocked("I5", "%s has a second outcome, %s after %s", batch.TaskID(b.name, seq), line, first)
+			continue
+		}
+		b.seen[seq] = line
+	}
+}
+
+// beforeTrim is called before each command: it looks at a stream before anything can
+// leave it.
+func (w *world) beforeTrim(_ *server.Peer, cmd string, args ...string) bool {
+	if !strings.HasPrefix(cmd, "EVAL") || len(args) < 4 || args[1] != "2" {
+		return false
+	}
+	for _, b := range w.batches {
+		if slices.Contains(args, "weir:{"+b.name+"}:out") {
+			w.watchStream(b)
+		}
+	}
+	return false
+}
+
+// watchCheckpoint wants the checkpoint never to go back, and all below it to be fed.
+func (w *world) watchCheckpoint(ctx context.Context, b *simBatch) {
+	for ctx.Err() == nil {
+		w.lookAtCheckpoint(b)
+		select {
+		case <-time.After(2 * time.Second):
+		case <-ctx.Done():
+		}
+	}
+}
+
+// lookAtCheckpoint reads in this order because a task leaves Redis only after its
+// outcome has been recorded.
+func (w *world) lookAtCheckpoint(b *simBatch) {
+	record := "weir:{" + b.name + "}:batch"
+	next, err := strconv.ParseInt(w.redis.HGet(record, "next"), 10, 64)
+	if err != nil {
+		return // not made yet
+	}
+	prefix := queue.TaskPrefix(b.typ.Name()) + b.name + ":"
+	fed := make(map[int64]bool)
+	for _, key := range w.redis.Keys() {
+		if num, ok := strings.CutPrefix(key, prefix); ok {
+			seq, _ := strconv.ParseInt(num, 10, 64)
+			fed[seq] = true
+		}
+	}
+	bits, _ := w.redis.Get("weir:{" + b.name + "}:bits:0")
+	var missing []int64
+	for seq := range next {
+		has := seq/8 < int64(len(bits)) && bits[seq/8]&(0x80>>(seq%8)) != 0
+		if !has && !fed[seq] {
+			missing = append(missing, seq)
+		}
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if next < b.next {
+		w.violateLocked("I7", "the checkpoint of %s went back from %d to %d", b.name, b.next, next)
+	}
+	b.next = next
+	if len(missing) > 0 && !b.interrupted.Load() { // an interrupted producer withdraws tasks
+		w.violateLocked("I7", "the checkpoint of %s stands at %d, but these were never enqueued: %v", b.name, next, missing)
+	}
+}
