@@ -185,3 +185,28 @@ func (w *world) checkRuns() {
 		}
 	}
 }
+
+// again lists the attempts that were run more than once.
+func (w *world) again() (lines []string) {
+	type key struct {
+		batch        string
+		seq, attempt int64
+	}
+	by := make(map[key][]*run)
+	for _, r := range w.runs {
+		k := key{r.batch, r.seq, int64(r.attempt)}
+		by[k] = append(by[k], r)
+	}
+	for k, runs := range by {
+		if len(runs) < 2 || runs[0].end == throttled {
+			continue
+		}
+		line := fmt.Sprintf("%s:%d attempt %d ran %d times:", k.batch, k.seq, k.attempt, len(runs))
+		for _, r := range runs {
+			line += fmt.Sprintf(" %s at %.3f %s;", r.worker.name, r.began.Seconds(), r.end)
+		}
+		lines = append(lines, line)
+	}
+	slices.Sort(lines)
+	return lines
+}

@@ -20,14 +20,12 @@ type machine struct {
 	name string
 
 	rdb    *redis.Client
-	fast   redis.UniversalClient
 	ledger *batch.Ledger
 
-	mu     sync.Mutex
-	rng    *rand.Rand
-	dying  bool
-	frozen bool // the process is dead, what it sent last is still on its way
-	death  *death
+	mu    sync.Mutex
+	rng   *rand.Rand
+	dying bool
+	death *death
 }
 
 // death is how and when a process dies: at one of its requests.
@@ -47,37 +45,24 @@ func (w *world) machine(name string, skew time.Duration) *machine {
 	if skew != 0 {
 		m.rdb.AddHook(skewed(skew))
 	}
-	fast, err := m.rdb.AutoPipeline()
-	if err != nil {
-		panic(err)
-	}
-	m.fast = fast
-	m.ledger = batch.NewLedger(fast)
+	m.ledger = batch.NewLedger(m.rdb)
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.machines = append(w.machines, m)
 	return m
 }
 
-func (m *machine) close() {
-	_ = m.fast.Close()
-	_ = m.rdb.Close()
-}
-
 func (m *machine) refuse() bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.dying || m.frozen || m.w.faulty.Load() && m.rng.Float64() < m.w.o.refuse
+	return m.dying || m.w.faulty.Load() && m.rng.Float64() < m.w.o.refuse
 }
 
 // meet decides what becomes of a request.
 func (m *machine) meet(request []byte) simnet.Fault {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	switch {
-	case m.frozen:
-		return simnet.Lose
-	case m.dying:
+	if m.dying {
 		return simnet.CutBefore
 	}
 	if d := m.death; d != nil && (d.of == nil || d.of(request)) {
@@ -96,30 +81,25 @@ func (m *machine) meet(request []byte) simnet.Fault {
 func (m *machine) die(d *death, request []byte) simnet.Fault {
 	m.death = nil
 	m.w.note("%s dies, %s its request %s", m.name, d.how, brief(request))
+	m.dying = true
 	defer func() { go d.then() }()
 	switch d.how {
+	case "before":
+		m.Kill()
+		return simnet.CutBefore
 	case "late":
-		m.frozen = true
-		m.Hold()
 		m.w.timers.Go(func() {
 			time.Sleep(d.late)
 			m.w.note("what %s sent last arrives", m.name)
 			m.Release(true)
-			time.Sleep(100 * time.Millisecond)
-			m.Kill()
 		})
-		return simnet.None
-	case "after", "amid":
-		m.dying = true
-		m.w.timers.Go(func() { time.Sleep(2 * time.Millisecond); m.Kill() })
-		if d.how == "amid" {
-			return simnet.CutAmid
-		}
-		return simnet.LoseReply
+		return simnet.DieSending
 	}
-	m.dying = true
-	m.Kill()
-	return simnet.CutBefore
+	m.w.timers.Go(func() { time.Sleep(time.Millisecond); m.Kill() })
+	if d.how == "amid" {
+		return simnet.CutAmid
+	}
+	return simnet.LoseReply
 }
 
 // dieAt arms a death.
@@ -133,7 +113,7 @@ func (m *machine) dieAt(d *death) {
 func (m *machine) gone() bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.dying || m.frozen || m.Dead()
+	return m.dying || m.Dead()
 }
 
 // isCheckpoint says that a request moves a batch's checkpoint: the only script with one

@@ -79,7 +79,7 @@ func (p *producer) begin(ctx context.Context) (*producerLife, chan error) {
 	}
 	done := make(chan error, 1)
 	p.w.timers.Go(func() {
-		defer life.close()
+		defer life.rdb.Close()
 		defer kill(nil)
 		done <- p.command(ctx, life)
 	})
@@ -109,7 +109,7 @@ func (p *producer) interrupt() {
 		return
 	}
 	p.w.note("%s is interrupted", life.name)
-	p.w.allowAll("producer interrupted")
+	p.w.allowAgain("producer interrupted", p.b)
 	p.b.interrupted.Store(true)
 	life.kill(errInterrupted)
 }

@@ -29,7 +29,8 @@ func TestMain(m *testing.M) {
 	if *oneSeed != 0 {
 		*first, *seeds, logLevel = *oneSeed, 1, slog.LevelDebug
 	}
-	debug.SetGCPercent(400) // many small worlds
+	debug.SetGCPercent(400)   // many small worlds
+	debug.SetTraceback("all") // a bubble that does not end panics: with what is left in it
 	conntest.Main(m)
 }
 
@@ -57,7 +58,10 @@ func TestSimulation(t *testing.T) {
 func simulateSeed(t *testing.T, seed uint64, all *tally) {
 	o := draw(seed, *profileName)
 	var w *world
-	watchdog := time.AfterFunc(hangs, func() { panic(fmt.Sprintf("seed %d hangs\n%s", seed, o)) })
+	watchdog := time.AfterFunc(hangs, func() {
+		debug.SetTraceback("all")
+		panic(fmt.Sprintf("seed %d hangs\n%s", seed, o))
+	})
 	defer watchdog.Stop()
 	defer func() {
 		if v := recover(); v != nil {
@@ -86,6 +90,7 @@ func report(t *testing.T, w *world) {
 	if len(w.violated) > 0 {
 		say = t.Errorf
 	}
+	lines = append(lines, w.again()...)
 	say("seed %d, profile %s; repeat it with: go test ./integration_test/simulation -run Simulation -seed %d -profile %q\n%s\n%s\n%d violated:\n%s",
 		w.seed, *profileName, w.seed, *profileName, w.o, strings.Join(lines, "\n"), len(w.violated), strings.Join(w.violated, "\n"))
 }

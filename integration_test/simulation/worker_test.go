@@ -1,6 +1,7 @@
 package simulation
 
 import (
+	"sync/atomic"
 	"time"
 	"unsafe"
 
@@ -18,6 +19,7 @@ type worker struct {
 	place       int // which of the seed's workers it is a life of
 	concurrency int
 	label       unsafe.Pointer
+	ending      atomic.Bool
 
 	// Guarded by the world's mutex.
 	running, peak, narrow int
@@ -28,7 +30,7 @@ func (w *world) startWorker(place int) {
 	o := w.o.workers[place]
 	wk := &worker{machine: w.machine(w.name("worker", place), o.skew), place: place, concurrency: o.concurrency}
 	var err error
-	wk.Worker, err = work.New(wk.rdb, wk.fast, wk.ledger, work.Options{
+	wk.Worker, err = work.New(wk.rdb, wk.rdb, wk.ledger, work.Options{
 		Concurrency: o.concurrency, ShutdownTimeout: o.grace, Log: w.log(wk.name),
 	})
 	if err != nil {
@@ -44,9 +46,11 @@ func (w *world) startWorker(place int) {
 }
 
 // end ends a worker's goroutines: those of a dead one too, which cannot be killed.
+// Whoever comes second need not wait.
 func (wk *worker) end() {
-	_ = wk.Stop() // a dead one's cannot give anything back
-	wk.close()
+	if wk.ending.CompareAndSwap(false, true) {
+		_ = wk.Stop() // a dead one's cannot give anything back
+	}
 }
 
 // killWorker lets a place's worker die at one of its requests, and another start.
@@ -67,7 +71,7 @@ func (w *world) killWorker(place int, d *death, again time.Duration) {
 func (w *world) stopWorker(place int) {
 	wk := w.worker(place)
 	wk.dieAt(nil)
-	if wk.gone() {
+	if wk.gone() || wk.ending.Load() {
 		return
 	}
 	w.note("%s is stopped", wk.name)

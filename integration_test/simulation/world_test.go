@@ -76,7 +76,7 @@ func simulate(t *testing.T, seed uint64, o *options) *world {
 	worlds.Store(w.id, w)
 	defer worlds.Delete(w.id)
 	w.admin = w.machine("admin", 0)
-	defer w.admin.close()
+	defer w.admin.rdb.Close()
 	w.plan()
 	stopExpiring := w.redis.Expire(250 * time.Millisecond)
 	defer stopExpiring()
@@ -107,8 +107,10 @@ func simulate(t *testing.T, seed uint64, o *options) *world {
 	w.check()
 	for _, wk := range w.lives {
 		wk.Kill()
+		_ = wk.rdb.Close() // not before: asynq panics when it loses its subscription for good
 		wk.disown()
 	}
+	time.Sleep(2 * time.Second) // go-redis goes on dialing for a second after its client was closed
 	return w
 }
 
@@ -277,12 +279,17 @@ func (w *world) allow(what string, wk *worker) {
 	w.extra += slots * wk.concurrency
 }
 
-func (w *world) allowAll(what string) {
+// allowAgain notes that a batch's unfinished tasks begin again with their first attempt:
+// a producer that is interrupted takes them out of Redis.
+func (w *world) allowAgain(what string, b *simBatch) {
+	w.watchStream(b)
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.counts[what]++
-	for _, wk := range w.workers {
-		w.extra += slots * wk.concurrency
+	for _, r := range w.runs {
+		if _, has := b.seen[r.seq]; !has && r.batch == b.name {
+			w.extra++
+		}
 	}
 }
 

@@ -3,10 +3,8 @@ package simnet
 import (
 	"context"
 	"net"
-	"os"
 	"sync"
 	"syscall"
-	"time"
 )
 
 // Fault is what becomes of a request.
@@ -14,11 +12,11 @@ type Fault int
 
 // The faults of a request.
 const (
-	None      Fault = iota
-	LoseReply       // it is executed; then the connection breaks, without an answer
-	CutBefore       // the connection breaks before Redis has any of it
-	CutAmid         // the connection breaks when Redis has half of it: of a pipeline, some commands
-	Lose            // nobody ever sees it, and the connection stays
+	None       Fault = iota
+	LoseReply        // Redis gets it; then the connection breaks, without an answer
+	CutBefore        // the connection breaks before Redis has any of it
+	CutAmid          // the connection breaks when Redis has half of it: of a pipeline, some commands
+	DieSending       // the machine is dead; this request and all others under way arrive with Release(true)
 )
 
 // Node is one machine's way to Redis. It is safe for concurrent use.
@@ -31,7 +29,7 @@ type Node struct {
 
 	mu    sync.Mutex
 	conns map[*wire]struct{}
-	held  chan struct{} // closed by Release; nil when not held
+	held  bool
 	dead  bool
 }
 
@@ -40,40 +38,27 @@ func (r *Redis) Node() *Node {
 	return &Node{redis: r, conns: make(map[*wire]struct{})}
 }
 
-// Dial makes a connection; the network and address do not matter.
-func (n *Node) Dial(ctx context.Context, _, _ string) (net.Conn, error) {
-	ctx, cancel := context.WithTimeout(ctx, timeout)
-	defer cancel()
-	for {
-		n.mu.Lock()
-		held := n.held
-		if n.dead || held == nil && n.Refuse != nil && n.Refuse() {
-			n.mu.Unlock()
-			return nil, &net.OpError{Op: "dial", Net: "tcp", Err: syscall.ECONNREFUSED}
-		}
-		if held == nil {
-			w := newWire(n)
-			n.conns[w] = struct{}{}
-			n.mu.Unlock()
-			n.redis.Server().ServeConn(&end{w: w, in: &w.up, out: &w.down})
-			return &end{w: w, in: &w.down, out: &w.up, client: true}, nil
-		}
-		n.mu.Unlock()
-		select {
-		case <-held:
-		case <-ctx.Done():
-			return nil, &net.OpError{Op: "dial", Net: "tcp", Err: os.ErrDeadlineExceeded}
-		}
+// Dial makes a connection, or is refused at once: go-redis dials while it holds a mutex,
+// and in a bubble no time passes while anybody waits for one. The network and address
+// do not matter.
+func (n *Node) Dial(context.Context, string, string) (net.Conn, error) {
+	refused := n.Refuse != nil && n.Refuse()
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if refused || n.dead || n.held {
+		return nil, &net.OpError{Op: "dial", Net: "tcp", Err: syscall.ECONNREFUSED}
 	}
+	w := newWire(n)
+	n.conns[w] = struct{}{}
+	n.redis.Server().ServeConn(&end{w: w, in: &w.up, out: &w.down})
+	return &end{w: w, in: &w.down, out: &w.up, client: true}, nil
 }
 
 // Hold lets nothing through, in either direction, until Release.
 func (n *Node) Hold() {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if n.held == nil && !n.dead {
-		n.held = make(chan struct{})
-	}
+	n.held = true
 }
 
 // Release ends Hold. What was held arrives now if late, as from a machine's own
@@ -81,11 +66,10 @@ func (n *Node) Hold() {
 func (n *Node) Release(late bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if n.held == nil {
+	if !n.held {
 		return
 	}
-	close(n.held)
-	n.held = nil
+	n.held = false
 	for w := range n.conns {
 		if !late {
 			w.reset()
@@ -108,15 +92,20 @@ func (n *Node) cut() {
 	}
 }
 
-// Kill cuts the node off for good: nothing that is sent from now on reaches Redis.
+// Kill ends the machine: nothing that is sent from now on reaches Redis.
 func (n *Node) Kill() {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.dead = true
+	n.dead, n.held = true, false
 	n.cut()
-	if n.held != nil {
-		close(n.held)
-		n.held = nil
+}
+
+// dieSending ends the machine, but what is under way already stays so until Release.
+func (n *Node) dieSending() {
+	n.dead, n.held = true, true
+	for w := range n.conns {
+		w.up.ended, w.down.reset, w.down.drops = true, true, true
+		w.wake()
 	}
 }
 
@@ -126,7 +115,3 @@ func (n *Node) Dead() bool {
 	defer n.mu.Unlock()
 	return n.dead
 }
-
-// beforeBreak is how long a connection whose reply is lost stays, so that Redis has
-// executed all of the request by then.
-const beforeBreak = time.Millisecond

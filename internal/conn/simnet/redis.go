@@ -51,11 +51,17 @@ func (r *Redis) Expire(every time.Duration) (stop func()) {
 // on this network.
 func (n *Node) Options() *redis.Options {
 	return &redis.Options{
-		Addr: "127.0.0.1:1", Dialer: n.Dial, PoolSize: 64, DialerRetries: 1,
+		Addr: "127.0.0.1:1", Dialer: n.Dial, PoolSize: poolSize, DialerRetries: 1,
 		DialTimeout: timeout, ReadTimeout: timeout, WriteTimeout: timeout, ContextTimeoutEnabled: true,
 		Protocol: 2, DisableIdentity: true,
 		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
 	}
 }
 
-const timeout = 5 * time.Second
+const (
+	timeout = 5 * time.Second
+
+	// poolSize is so large that nobody waits for a connection: go-redis waits with timers
+	// that it keeps for the whole process, and a bubble's timer is good in that bubble only.
+	poolSize = 1000
+)

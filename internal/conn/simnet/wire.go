@@ -18,7 +18,7 @@ type half struct {
 	buf   []byte
 	ended bool // nothing more will be written
 	reset bool // what was written is lost
-	drops bool // what is written from now on is lost
+	drops bool // what is written from now on is lost; and when all answers are, the connection breaks
 	until time.Time
 	woken chan struct{} // its reader is to look again
 }
@@ -89,7 +89,7 @@ func (e *end) tryRead(p []byte) (n int, wait time.Duration, err error) {
 	switch {
 	case h.reset:
 		return 0, 0, &net.OpError{Op: "read", Net: "tcp", Err: syscall.ECONNRESET}
-	case e.w.n.held != nil && !(e.client && h.ended && len(h.buf) == 0):
+	case e.w.n.held && !(e.client && h.ended):
 		return 0, wait, nil
 	case len(h.buf) > 0:
 		n = copy(p, h.buf)
@@ -99,6 +99,11 @@ func (e *end) tryRead(p []byte) (n int, wait time.Duration, err error) {
 		return n, 0, nil
 	case h.ended:
 		return 0, 0, io.EOF
+	case !e.client && e.out.drops:
+		// Redis has taken all there is, and executes it.
+		e.w.reset()
+		e.w.wake()
+		return 0, 0, &net.OpError{Op: "read", Net: "tcp", Err: syscall.ECONNRESET}
 	}
 	return 0, wait, nil
 }
@@ -119,35 +124,22 @@ func (e *end) Write(p []byte) (int, error) {
 		return len(p), nil
 	}
 	switch fault {
-	case Lose:
-		return len(p), nil
 	case CutBefore:
 		e.w.reset()
 		e.w.wake()
 		return len(p), nil
 	case CutAmid:
 		h.buf = append(h.buf, p[:len(p)/2]...)
-		e.breakSoon()
+		e.in.drops = true
 		return len(p), nil
 	case LoseReply:
-		e.breakSoon()
+		e.in.drops = true
 	}
 	h.buf = append(h.buf, p...)
+	if fault == DieSending {
+		e.w.n.dieSending()
+	}
 	return len(p), nil
-}
-
-// breakSoon loses all answers, and breaks the connection when Redis has executed what
-// it has got.
-func (e *end) breakSoon() {
-	e.w.down.drops = true
-	time.AfterFunc(beforeBreak, func() {
-		e.w.n.mu.Lock()
-		defer e.w.n.mu.Unlock()
-		if e.w.n.held == nil { // else the request may still come
-			e.w.reset()
-		}
-		e.w.wake()
-	})
 }
 
 // Close ends both directions. What was written before still arrives.
