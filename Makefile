@@ -5,11 +5,12 @@ DOCKER    ?= docker
 IMAGE     ?= weir:local
 FUZZTIME  ?= 10s
 N         ?= 500000
+SEEDS     ?=
 TESTFLAGS ?=
 PLATFORMS ?= linux/amd64 linux/arm64 darwin/amd64 darwin/arm64
 
 .DEFAULT_GOAL := help
-.PHONY: help build test check unit scenarios deps cross fuzz chaos bench image clean
+.PHONY: help build test check unit scenarios simulation mutants deps cross fuzz chaos bench image clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -17,7 +18,7 @@ help: ## list the targets
 build: ## bin/producer and bin/worker, static
 	CGO_ENABLED=0 $(GO) build -trimpath -o bin/ ./producer ./worker
 
-test: deps check unit scenarios ## all there is to test; installs what it needs
+test: deps check unit simulation mutants scenarios ## all there is to test; installs what it needs
 
 check: ## go vet, gofmt
 	$(GO) vet ./...
@@ -30,7 +31,14 @@ unit: deps ## every package but the scenarios, with the race detector
 # By themselves: they measure time, and other packages' tests would be measured with them.
 # Against a Redis of their own; TESTFLAGS=-v shows what each one shows.
 scenarios: deps ## the built commands on a real Redis, with real signals
-	$(GO) test -race -count=1 -timeout 45m $(TESTFLAGS) ./integration_test/...
+	$(GO) test -race -count=1 -timeout 45m $(TESTFLAGS) $$($(GO) list ./integration_test/... | grep -v /simulation)
+
+# Without the race detector, for many seeds: unit tests have it for the same code.
+simulation: ## seeded faults in simulated time; SEEDS=1000 for so many, TESTFLAGS=-seed=N for one
+	$(GO) test -count=1 -timeout 60m $(TESTFLAGS) ./integration_test/simulation $(if $(SEEDS),-seeds=$(SEEDS))
+
+mutants: ## that the simulation fails when weir misses a guard
+	$(GO) test -count=1 -timeout 30m $(TESTFLAGS) ./integration_test/simulation/mutants
 
 # redis-server for the scenarios; a C compiler because Linux' race detector is linked by it.
 deps:

@@ -13,7 +13,10 @@ const tasksPerSeed = 300
 
 // options are what a seed draws before it begins.
 type options struct {
-	flaky, refuse float64 // how many requests and dials meet a fault
+	flaky, refuse float64       // how many requests and dials meet a fault
+	cutAcks       time.Duration // for so long of each 15 s asynq's acks fail
+	failing       bool          // most tasks fail at first
+	extra         int           // how many executions more than needed are allowed from the start
 	workers       []workerOptions
 	batches       []batchOptions
 	faults        []fault
@@ -81,6 +84,19 @@ var profiles = map[string]profile{
 	"calm": func(_ *rand.Rand, o *options) { o.flaky, o.refuse, o.faults = 0, 0, nil; o.noDeaths() },
 	// Lost replies and cut connections only, many of them.
 	"requests": func(_ *rand.Rand, o *options) { o.flaky, o.refuse, o.faults = 0.05, 0, nil; o.noDeaths() },
+	// asynq's acks fail for a moment, every so often. They are sent again 5 s after the last
+	// that failed, which is hardly ever later than the rescue.
+	"acks": func(_ *rand.Rand, o *options) {
+		o.flaky, o.refuse, o.faults = 0, 0, nil
+		o.noDeaths()
+		o.cutAcks, o.failing, o.extra = time.Second, true, 3
+	},
+	// They fail for so long that tasks are rescued which have their outcome.
+	"late acks": func(_ *rand.Rand, o *options) {
+		o.flaky, o.refuse, o.faults = 0, 0, nil
+		o.noDeaths()
+		o.cutAcks, o.extra = 12*time.Second, tasksPerSeed
+	},
 	// Workers die and are cut off, nothing else happens.
 	"workers": func(_ *rand.Rand, o *options) {
 		o.flaky, o.refuse = 0, 0

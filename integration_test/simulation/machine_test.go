@@ -26,6 +26,7 @@ type machine struct {
 	rng   *rand.Rand
 	dying bool
 	death *death
+	back  time.Time // when it was last cut off no more
 }
 
 // death is how and when a process dies: at one of its requests.
@@ -70,6 +71,9 @@ func (m *machine) meet(request []byte) simnet.Fault {
 			return m.die(d, request)
 		}
 	}
+	if m.w.faulty.Load() && time.Since(m.w.began)%(15*time.Second) < m.w.o.cutAcks && isAck(request) {
+		return simnet.CutBefore
+	}
 	if !m.w.faulty.Load() || m.rng.Float64() >= m.w.o.flaky {
 		return simnet.None
 	}
@@ -109,6 +113,20 @@ func (m *machine) dieAt(d *death) {
 	m.death = d
 }
 
+// isBack notes that it is cut off no more.
+func (m *machine) isBack() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.back = time.Now()
+}
+
+// backSince says that it has been cut off at some time since then.
+func (m *machine) backSince(then time.Time) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return !m.back.Before(then)
+}
+
 // gone says that the process is dead.
 func (m *machine) gone() bool {
 	m.mu.Lock()
@@ -122,6 +140,10 @@ func isCheckpoint(request []byte) bool {
 	return bytes.Contains(request, []byte("*7\r\n$7\r\nevalsha\r\n")) && bytes.Contains(request, []byte(":batch\r\n")) ||
 		bytes.Contains(request, []byte("*7\r\n$4\r\neval\r\n")) && bytes.Contains(request, []byte(":batch\r\n"))
 }
+
+// isAck says that a request closes or retries a task in asynq: those scripts count what
+// was processed.
+func isAck(request []byte) bool { return bytes.Contains(request, []byte("}:processed:")) }
 
 // brief is a request in one line.
 func brief(request []byte) string {

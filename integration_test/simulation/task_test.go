@@ -61,11 +61,11 @@ const (
 	cutOff    ending = "cut off" // of a run whose context ended before its time
 )
 
-func drawPlan(r *rand.Rand) plan {
+func drawPlan(r *rand.Rand, kinds int) plan {
 	var p plan
 
 	passing := []ending{fails, garbled, timesOut, panics, deaf}[r.IntN(5)]
-	switch k := r.IntN(100); {
+	switch k := 100 - kinds + r.IntN(kinds); {
 	case k < 50:
 		p.ends = []ending{succeeds}
 	case k < 60:
@@ -122,6 +122,7 @@ func (w *world) handle(ctx context.Context, n int64) (int64, error) {
 	info, _ := tasks.InfoFrom(ctx)
 	me := owner()
 	r, p := w.begin(me, info)
+	w.notAfterOutcome(w.batches[r.batch], r)
 	end := func(e ending) { w.end(r, e) }
 	if info.Attempt > len(p.ends) {
 		w.violate("I3", "task %s: attempt %d, after its last, %d", info.ID, info.Attempt, len(p.ends))

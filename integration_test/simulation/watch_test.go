@@ -34,6 +34,9 @@ func (w *world) watchStream(b *simBatch) {
 			continue
 		}
 		b.seen[seq] = line
+		ms, _, _ := strings.Cut(e.ID, "-")
+		at, _ := strconv.ParseInt(ms, 10, 64)
+		b.at[seq] = time.UnixMilli(at)
 	}
 }
 
@@ -94,5 +97,17 @@ func (w *world) lookAtCheckpoint(b *simBatch) {
 	b.next = next
 	if len(missing) > 0 && !b.interrupted.Load() { // an interrupted producer withdraws tasks
 		w.violateLocked("I7", "the checkpoint of %s stands at %d, but these were never enqueued: %v", b.name, next, missing)
+	}
+}
+
+// notAfterOutcome wants no run of a task to begin when its outcome has been recorded,
+// but by a worker that was cut off when it asked the ledger.
+func (w *world) notAfterOutcome(b *simBatch, r *run) {
+	w.watchStream(b)
+	w.mu.Lock()
+	at, recorded := b.at[r.seq]
+	w.mu.Unlock()
+	if recorded && time.Since(at) > time.Second && !r.worker.gone() && !r.worker.backSince(at) {
+		w.violate("I4", "%s runs, and had its outcome %v before", batch.TaskID(b.name, r.seq), time.Since(at))
 	}
 }

@@ -60,10 +60,11 @@ type simBatch struct {
 	producer    *producer
 
 	// Guarded by the world's mutex.
-	refused map[int64]int    // runs refused so far, by seq
-	seen    map[int64]string // the first outcome of each seq in the stream
-	entries map[string]bool  // those of the stream that have been looked at
-	next    int64            // the highest checkpoint seen
+	refused map[int64]int       // runs refused so far, by seq
+	seen    map[int64]string    // the first outcome of each seq in the stream
+	entries map[string]bool     // those of the stream that have been looked at
+	at      map[int64]time.Time // when the first outcome of each seq was recorded
+	next    int64               // the highest checkpoint seen
 }
 
 // simulate runs one seed. The calling test is in a bubble.
@@ -83,6 +84,7 @@ func simulate(t *testing.T, seed uint64, o *options) *world {
 	w.redis.Server().SetPreHook(w.beforeTrim)
 	ctx, cancel := context.WithCancel(t.Context())
 	var watching, producing sync.WaitGroup
+	w.extra = o.extra
 	for _, b := range w.batches {
 		watching.Go(func() { w.watchCheckpoint(ctx, b) })
 	}
@@ -116,16 +118,20 @@ func simulate(t *testing.T, seed uint64, o *options) *world {
 
 func (w *world) plan() {
 	r := rand.New(rand.NewPCG(w.seed, 2))
+	kinds := 100
+	if w.o.failing {
+		kinds = 45
+	}
 	for i, bo := range w.o.batches {
 		b := &simBatch{
 			batchOptions: bo, number: i, name: fmt.Sprintf("b%d", i), typ: wide.Type(),
-			refused: make(map[int64]int), seen: make(map[int64]string), entries: make(map[string]bool),
+			refused: make(map[int64]int), seen: make(map[int64]string), entries: make(map[string]bool), at: make(map[int64]time.Time),
 		}
 		if bo.narrow {
 			b.typ = narrow.Type()
 		}
 		for range b.n {
-			b.plans = append(b.plans, drawPlan(r))
+			b.plans = append(b.plans, drawPlan(r, kinds))
 		}
 		b.producer = &producer{w: w, b: b, file: &file{}}
 		w.batches[b.name] = b
@@ -190,6 +196,7 @@ func (w *world) hold(m *machine, f fault) {
 	w.timers.Go(func() {
 		time.Sleep(f.lasts)
 		w.note("%s is back", m.name)
+		m.isBack()
 		m.Release(f.late)
 	})
 }

@@ -1,0 +1,132 @@
+package mutants
+
+import (
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// mutant is weir without one guard: one place of its source is different. mutantSeeds
+// of its profile must show it.
+type mutant struct {
+	name     string
+	file     string // from the module's root; a script's text is embedded, and changes too
+	old, new string // old occurs once
+	profile  string
+}
+
+const mutantSeeds = "10"
+
+var mutants = []mutant{
+	{
+		name: "checkpoint before enqueue", file: "internal/feed/feed.go", profile: "producers",
+		old: `	if err := f.enqueue(ctx, tasks); err != nil {
+		return err
+	}
+	f.read.Store(to)
+	if err := f.checkpoint(ctx, from, to); err != nil {
+		return err
+	}
+`,
+		new: `	if err := f.checkpoint(ctx, from, to); err != nil {
+		return err
+	}
+	if err := f.enqueue(ctx, tasks); err != nil {
+		return err
+	}
+	f.read.Store(to)
+`,
+	},
+	{
+		name: "no live context for acks", file: "internal/gate/gate.go", profile: "acks",
+		old: `if errors.Is(ctx.Err(), context.Canceled) {`, new: `if false {`,
+	},
+	{
+		name: "asynq's retry budget is the task's", file: "internal/feed/enqueue.go", profile: "calm",
+		old: `endless = 1_000_000`, new: `endless = 0`,
+	},
+	{
+		name: "no ledger check before a run", file: "internal/attempt/runner.go", profile: "late acks",
+		old: `	if admission != batch.Run {
+`, new: `	if admission == batch.NoBatch {
+`,
+	},
+	{
+		name: "no compare before the checkpoint moves", file: "internal/batch/lua/checkpoint.lua", profile: "late checkpoint",
+		old: `if b[1] == ARGV[1] then`, new: `if true then`,
+	},
+	{
+		name: "errors as handlers make them", file: "internal/attempt/verdict.go", profile: "calm",
+		old: `func (l *later) Error() string { return sanitize(l.err.Error()) }`, new: `func (l *later) Error() string { return l.err.Error() }`,
+	},
+	{
+		name: "no rescue", file: "internal/work/worker.go", profile: "workers",
+		old: `w.others.Go(func() { w.rescuer.Run(ctx) })`, new: ``,
+	},
+	{
+		name: "the last outcome stands", file: "internal/batch/lua/record.lua", profile: "requests",
+		old: `if b[3] or redis.call('SETBIT', KEYS[2], ARGV[2], 1) == 1 then`, new: `redis.call('SETBIT', KEYS[2], ARGV[2], 1) if b[3] then`,
+	},
+	{
+		name: "permits go back before handlers return", file: "internal/attempt/run.go", profile: "calm",
+		old: `defer d.permit.Release()`, new: `d.permit.Release()`,
+	},
+}
+
+// TestMutants shows that the simulation can fail: it does within a few seeds wherever a
+// guard is missing.
+func TestMutants(t *testing.T) {
+	root, err := filepath.Abs("../../..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range mutants {
+		t.Run(m.name, func(t *testing.T) {
+			cmd := exec.Command("go", "test", "-overlay="+m.overlay(t, root), "-timeout=9m", "./integration_test/simulation",
+				"-run=^TestSimulation$", "-failfast", "-seeds="+mutantSeeds, "-profile="+m.profile)
+			cmd.Dir = root
+			out, err := cmd.CombinedOutput()
+			said := string(out)
+			switch {
+			case err == nil:
+				t.Errorf("%s seeds of profile %q do not miss the guard:\n%s", mutantSeeds, m.profile, said)
+			case !strings.Contains(said, "VIOLATED"):
+				t.Errorf("it fails otherwise: %v\n%s", err, said)
+			default:
+				_, violated, _ := strings.Cut(said, "VIOLATED ")
+				line, _, _ := strings.Cut(violated, "\n")
+				t.Logf("caught: %.200s", line)
+			}
+		})
+	}
+}
+
+// overlay writes the file that makes go build the mutant.
+func (m *mutant) overlay(t *testing.T, root string) string {
+	t.Helper()
+	path := filepath.Join(root, m.file)
+	src, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := strings.Count(string(src), m.old); n != 1 {
+		t.Fatalf("%s has the guard %d times, not once; this list is to follow it:\n%s", m.file, n, m.old)
+	}
+	dir := t.TempDir()
+	mutated := filepath.Join(dir, filepath.Base(m.file))
+	if err := os.WriteFile(mutated, []byte(strings.Replace(string(src), m.old, m.new, 1)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	replace, err := json.Marshal(map[string]map[string]string{"Replace": {path: mutated}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	overlay := filepath.Join(dir, "overlay.json")
+	if err := os.WriteFile(overlay, replace, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return overlay
+}
