@@ -49,10 +49,8 @@ var mutants = []mutant{
 		old: `endless = 1_000_000`, new: `endless = 0`,
 	},
 	{
-		name: "no ledger check before a run", file: "internal/attempt/runner.go", profile: "late acks",
-		old: `	if admission != batch.Run {
-`, new: `	if admission == batch.NoBatch {
-`,
+		name: "no ledger check before a run", file: "internal/batch/lua/begin.lua", profile: "late acks",
+		old: `if b[4] or redis.call('GETBIT', KEYS[2], ARGV[2]) == 1 then`, new: `if false then`,
 	},
 	{
 		name: "no compare before the checkpoint moves", file: "internal/batch/lua/checkpoint.lua", profile: "late checkpoint",
