@@ -6,6 +6,7 @@ IMAGE     ?= weir:local
 FUZZTIME  ?= 10s
 N         ?= 500000
 SEEDS     ?=
+SEED      ?=
 TESTFLAGS ?=
 PLATFORMS ?= linux/amd64 linux/arm64 darwin/amd64 darwin/arm64
 
@@ -34,8 +35,8 @@ scenarios: deps ## the built commands on a real Redis, with real signals
 	$(GO) test -race -count=1 -timeout 45m $(TESTFLAGS) $$($(GO) list ./integration_test/... | grep -v /simulation)
 
 # Without the race detector, for many seeds: unit tests have it for the same code.
-simulation: ## seeded faults in simulated time; SEEDS=1000 for so many, TESTFLAGS=-seed=N for one
-	$(GO) test -count=1 -timeout 60m $(TESTFLAGS) ./integration_test/simulation $(if $(SEEDS),-seeds=$(SEEDS))
+simulation: ## seeded faults in simulated time; SEEDS=1000 for so many, SEED=N for one
+	$(GO) test -count=1 -timeout 60m $(TESTFLAGS) ./integration_test/simulation $(if $(SEEDS),-seeds=$(SEEDS)) $(if $(SEED),-seed=$(SEED) -v)
 
 mutants: ## that the simulation fails when weir misses a guard
 	$(GO) test -count=1 -timeout 30m $(TESTFLAGS) ./integration_test/simulation/mutants
