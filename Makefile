@@ -19,7 +19,7 @@ help: ## list the targets
 build: ## bin/producer and bin/worker, static
 	CGO_ENABLED=0 $(GO) build -trimpath -o bin/ ./producer ./worker
 
-test: deps check unit simulation mutants scenarios ## all there is to test; installs what it needs
+test: deps check unit scenarios ## all but simulation, mutants, chaos and fuzz; installs what it needs
 
 check: ## go vet, gofmt
 	$(GO) vet ./...
