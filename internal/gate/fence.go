@@ -18,9 +18,11 @@ var (
 )
 
 const (
-	// proven is how long after Redis has said that a lease is ours we take it to be:
-	// less than the time after which others give a task back.
+	// proven is how long after Redis has said that a lease is ours we take it to be, and
+	// heard how long after this worker has told Redis that it lives: less than the times
+	// after which others give a task back, rescue.Patience and rescue.Silence.
 	proven = 9 * time.Second
+	heard  = 6 * time.Second
 
 	// forgotten is after which time a task is no more acked: asynq's own lease is over.
 	forgotten = 2 * time.Minute
@@ -31,6 +33,19 @@ type holding struct {
 	proof time.Time // when Redis last had the lease as ours
 	lost  bool      // it was another's when it was to be extended
 	tried bool      // its ack failed; asynq sends it again
+}
+
+// Alive notes when this worker told Redis that it lives.
+func (g *Gate) Alive(at time.Time) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.beat = at
+}
+
+// safe says that nobody can have given this task back. A worker that never said that it
+// lives is not known to be dead. The caller has g.mu.
+func (g *Gate) safe(h *holding) bool {
+	return !h.lost && time.Since(h.proof) < proven && (g.beat.IsZero() || time.Since(g.beat) < heard)
 }
 
 // hold notes a task that is handed to asynq. The caller has g.mu.
@@ -93,16 +108,13 @@ func (g *Gate) fenced(ctx context.Context, keys []string, args []any, again bool
 	key := claimKey(lane, id)
 	g.mu.Lock()
 	h := g.held[key]
-	var was holding
-	if h != nil {
-		was = *h
-	}
+	tried, safe := h != nil && h.tried, h == nil || g.safe(h)
 	g.mu.Unlock()
 	sent = func(err error) { g.acked(key, h, err) }
 	switch {
-	case again && !was.tried:
+	case again && !tried:
 		return true, sent
-	case h == nil, !again && !was.lost && time.Since(was.proof) < proven:
+	case h == nil, !again && safe:
 		return false, sent
 	}
 	score, err := g.UniversalClient.ZScore(ctx, queue.Lease(lane), id).Result()

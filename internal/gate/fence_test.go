@@ -80,23 +80,34 @@ func TestAZombiesAckHurtsNobody(t *testing.T) {
 	}
 }
 
-// A worker that was frozen finds out at its first ack, before any heartbeat.
+// A worker that was frozen finds out at its first ack, before any heartbeat: its leases
+// are old, or it is long since Redis heard of it.
 func TestAFrozenWorkersFirstAckIsFenced(t *testing.T) {
-	inBubble(t, 1, Options{}, func(t *testing.T, g *fixture) {
-		g.Start()
-		g.add("a", "1", "2")
-		g.want("1")
-		g.Claim("a", "1").Release()
-		g.want("2")
-		time.Sleep(frozen)
-		g.stolen("a", "1")
-		for id, want := range map[string]bool{"1": true, "2": false} {
-			keys := []string{queue.Active("a"), queue.Lease("a"), queue.TaskPrefix("a") + id}
-			if fenced, _ := g.fenced(t.Context(), keys, []any{id}, false); fenced != want {
-				t.Errorf("task %s: fenced %v", id, fenced)
-			}
-		}
-	})
+	for name, c := range map[string]struct {
+		beats  bool
+		frozen time.Duration
+	}{"leases": {false, frozen}, "beats": {true, heard + time.Second}} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, 1, Options{}, func(t *testing.T, g *fixture) {
+				g.Start()
+				g.add("a", "1", "2")
+				g.want("1")
+				g.Claim("a", "1").Release()
+				g.want("2")
+				if c.beats {
+					g.Alive(time.Now())
+				}
+				time.Sleep(c.frozen)
+				g.stolen("a", "1")
+				for id, want := range map[string]bool{"1": true, "2": false} {
+					keys := []string{queue.Active("a"), queue.Lease("a"), queue.TaskPrefix("a") + id}
+					if fenced, _ := g.fenced(t.Context(), keys, []any{id}, false); fenced != want {
+						t.Errorf("task %s: fenced %v", id, fenced)
+					}
+				}
+			})
+		})
+	}
 }
 
 // frozen is long enough for others to take a worker for dead.

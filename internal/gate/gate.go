@@ -77,6 +77,7 @@ type Gate struct {
 	strange []task               // taken, of types unknown here; only during collectAll
 	claims  map[string][]*Permit // of deliveries that have not reached their handler
 	held    map[string]*holding  // tasks that asynq has
+	beat    time.Time            // when this worker told Redis that it lives
 	failing int                  // dequeues failed in a row
 	holds   int                  // callers of Hold for whom nothing is taken
 }

@@ -25,5 +25,18 @@ func (m Mark) Lease(seconds int64) string {
 	return strconv.FormatFloat(float64(seconds)+m.of(), 'f', -1, 64)
 }
 
+// MarkOf is the mark that a lease carries, as Leases tells it, or 0.
+func MarkOf(lease string) Mark {
+	end, err := strconv.ParseFloat(lease, 64)
+	if err != nil {
+		return 0
+	}
+	m := Mark((end - float64(int64(end))) * (1 << markBits))
+	if !m.Owns(end) {
+		return 0
+	}
+	return m
+}
+
 // Owns says that a lease carries the mark.
 func (m Mark) Owns(lease float64) bool { return m != 0 && lease-float64(int64(lease)) == m.of() }

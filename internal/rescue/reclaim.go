@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strconv"
 
 	"github.com/weir-tasks/weir/internal/queue"
 )
@@ -22,7 +21,7 @@ func (r *Rescuer) Reclaim(ctx context.Context, mark queue.Mark) error {
 		errs = append(errs, err)
 		dead := make(map[string]string)
 		for id, lease := range leases {
-			if end, err := strconv.ParseFloat(lease, 64); err == nil && mark.Owns(end) {
+			if queue.MarkOf(lease) == mark {
 				dead[id] = lease
 			}
 		}

@@ -1,14 +1,19 @@
 // Package rescue gives a dead worker's tasks back to their lanes.
 //
-// A worker extends the leases of its tasks every 5 s (asynq's heartbeat). A task
-// whose lease stays as it is for Patience, while this process could watch it all
-// that time, belongs to a worker that died, froze or was cut off from Redis. No
-// clock is compared with another: only Redis' record with its own earlier self.
+// A worker says each second that it lives, to Redis, which knows by its own clock since
+// when somebody has been watching and who has been silent for Silence meanwhile: what
+// such a worker had, by the mark in its leases, is to go back. See pulse.go.
+//
+// There are tasks without such an owner: of asynq's own servers, or taken in a reply
+// that was lost. A worker extends the leases of its tasks every 5 s (asynq's
+// heartbeat). A task whose lease stays as it is for Patience, while this process could
+// watch it all that time, goes back too. No clock is compared with another there either:
+// only Redis' record with its own earlier self.
 //
 // What always holds: a task goes back only if its lease is still the one that was
-// watched, so two rescuers do not give it back twice, and it costs no attempt.
-// After an error of Redis, and after a pause of Redis or of this process, the watch
-// begins anew: the workers may not have been able to extend anything either.
+// seen, so two rescuers do not give it back twice, and it costs no attempt. After an
+// outage or a pause of Redis or of this process, the watch begins anew: the workers may
+// not have been able to say anything either.
 //
 // What becomes of a task whose worker died:
 //
@@ -23,8 +28,8 @@
 //   - Any other goes back. So do plain asynq tasks, however often: they have no ledger
 //     to count in.
 //
-// Of the workers of a lane two watch it, and one of these acts; see rank. Where more
-// should act, comparing leases makes it harmless.
+// Of the workers of a lane one acts. Where more should, comparing leases makes it
+// harmless.
 //
 // A bad entry costs a line in the log and stops no other.
 //
@@ -40,6 +45,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -53,8 +59,9 @@ const (
 
 	interval = time.Second
 
-	// blink is the longest pause between two looks that is no break in the watch.
-	blink = Patience / 2
+	// blink is the longest pause between two looks at a lane that is no break in the
+	// watch: less than a heartbeat, so that no living worker misses two of them.
+	blink = 4 * time.Second
 
 	// most is how many tasks of one lane a round sees to; the next round goes on.
 	most = 2000
@@ -65,6 +72,10 @@ type Options struct {
 	// Name is this process' in the outcomes it records.
 	Name   string
 	Ledger *batch.Ledger
+	// Mark is this worker's, in its leases; one of its own if 0.
+	Mark queue.Mark
+	// Beat, if set, is told when this worker said that it lives, each time Redis has it.
+	Beat func(sent time.Time)
 	// Lanes names the lanes to watch, at any time.
 	Lanes func() []string
 	Log   *slog.Logger
@@ -72,13 +83,19 @@ type Options struct {
 
 // Rescuer watches the lanes of a worker.
 type Rescuer struct {
-	rdb  redis.UniversalClient
-	opts Options
-	id   string // tells this rescuer from others
+	rdb   redis.UniversalClient
+	opts  Options
+	id    string // tells this rescuer from others
+	pulse *pulse
 
-	seen   map[string]map[string]sighting // lane -> task ID -> what was seen
-	last   time.Time                      // the last look
-	broken map[string]string              // lane -> why it could not be looked at
+	seen   map[string]*sightings // by lane
+	broken map[string]string     // lane -> why it could not be looked at
+}
+
+// sightings are what was seen of a lane, up to the last look at it.
+type sightings struct {
+	last time.Time
+	of   map[string]sighting // by task ID
 }
 
 type sighting struct {
@@ -91,11 +108,20 @@ func New(rdb redis.UniversalClient, o Options) *Rescuer {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Rescuer{rdb: rdb, opts: o, id: o.Name + " " + rand.Text(), seen: make(map[string]map[string]sighting), broken: make(map[string]string)}
+	if o.Mark == 0 {
+		o.Mark = queue.NewMark()
+	}
+	return &Rescuer{
+		rdb: rdb, opts: o, id: o.Name + " " + rand.Text(), pulse: newPulse(rdb, o.Mark, o.Beat),
+		seen: make(map[string]*sightings), broken: make(map[string]string),
+	}
 }
 
-// Run watches until ctx ends.
+// Run says that this worker lives, and watches, until ctx ends.
 func (r *Rescuer) Run(ctx context.Context) {
+	var beating sync.WaitGroup
+	defer beating.Wait()
+	beating.Go(func() { r.pulse.run(ctx) })
 	tick := time.NewTicker(interval)
 	defer tick.Stop()
 	for {
@@ -103,27 +129,21 @@ func (r *Rescuer) Run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
+		case <-r.pulse.news:
 		}
-		if err := r.round(ctx, time.Now()); err != nil {
-			clear(r.seen)
-			if ctx.Err() == nil {
-				r.opts.Log.Debug("watching leases", "err", err)
-			}
+		if err := r.round(ctx, time.Now()); err != nil && ctx.Err() == nil {
+			r.opts.Log.Debug("watching leases", "err", err)
 		}
 	}
 }
 
 // round looks at every lane once. An error is one of Redis, not of an entry or a lane.
 func (r *Rescuer) round(ctx context.Context, now time.Time) error {
-	if now.Sub(r.last) > blink {
-		clear(r.seen)
-	}
-	r.last = now
 	lanes := r.opts.Lanes()
-	maps.DeleteFunc(r.seen, func(lane string, _ map[string]sighting) bool { return !slices.Contains(lanes, lane) })
+	maps.DeleteFunc(r.seen, func(lane string, _ *sightings) bool { return !slices.Contains(lanes, lane) })
 	for _, lane := range lanes {
-		rank, err := r.rank(ctx, lane)
-		if err == nil && rank == bystander {
+		acts, err := r.acts(ctx, lane)
+		if err == nil && !acts {
 			delete(r.seen, lane)
 			continue
 		}
@@ -136,16 +156,7 @@ func (r *Rescuer) round(ctx context.Context, now time.Time) error {
 		} else if leases == nil {
 			continue
 		}
-		dead := r.dead(lane, leases, now)
-		most := most
-		if rank == takesOver {
-			most = 0
-		}
-		for _, id := range slices.Sorted(maps.Keys(dead))[min(most, len(dead)):] {
-			r.remember(lane, id, sighting{dead[id], now.Add(-Patience)})
-			delete(dead, id)
-		}
-		if err := r.bury(ctx, lane, dead); err != nil {
+		if err := r.bury(ctx, lane, r.dead(lane, leases, now)); err != nil {
 			return err
 		}
 	}
@@ -177,29 +188,27 @@ func ofEntry(err error) bool {
 		(strings.HasPrefix(said.Error(), "WRONGTYPE") || strings.HasPrefix(said.Error(), "ERR") && strings.Contains(said.Error(), "WRONGTYPE"))
 }
 
-// dead returns the tasks whose lease has stayed as it is for Patience, and
-// remembers what it saw of the others.
+// dead returns the tasks whose worker is dead, or whose lease has stayed as it is for
+// Patience, up to most of them, and remembers what it saw of the others.
 func (r *Rescuer) dead(lane string, leases map[string]string, now time.Time) map[string]string {
 	before := r.seen[lane]
-	delete(r.seen, lane)
+	if before == nil || now.Sub(before.last) > blink {
+		before = &sightings{}
+	}
+	seen := &sightings{now, make(map[string]sighting)}
+	r.seen[lane] = seen
+	gone := r.pulse.gone(now)
 	dead := make(map[string]string)
 	for id, lease := range leases {
-		s, known := before[id]
+		s, known := before.of[id]
 		if !known || s.lease != lease {
 			s = sighting{lease, now}
 		}
-		if now.Sub(s.since) >= Patience {
+		if len(dead) < most && (gone[queue.MarkOf(lease)] || now.Sub(s.since) >= Patience) {
 			dead[id] = lease
 			continue
 		}
-		r.remember(lane, id, s)
+		seen.of[id] = s
 	}
 	return dead
-}
-
-func (r *Rescuer) remember(lane, id string, s sighting) {
-	if r.seen[lane] == nil {
-		r.seen[lane] = make(map[string]sighting)
-	}
-	r.seen[lane][id] = s
 }

@@ -98,7 +98,9 @@ func New(rdb, fast redis.UniversalClient, ledger *batch.Ledger, o Options) (*Wor
 	w.runner = attempt.New(attempt.Options{
 		Worker: w.Name(), Ledger: ledger, Gate: w.gate, Log: o.Log, Observe: o.Observe, Trouble: o.Trouble,
 	})
-	w.rescuer = rescue.New(rdb, rescue.Options{Name: w.Name(), Ledger: ledger, Lanes: w.gate.Lanes, Log: o.Log})
+	w.rescuer = rescue.New(rdb, rescue.Options{
+		Name: w.Name(), Ledger: ledger, Mark: w.gate.Mark(), Beat: w.gate.Alive, Lanes: w.gate.Lanes, Log: o.Log,
+	})
 	if o.Name != "" {
 		w.named = newNamed(rdb, o.Name, w.gate.Mark(), o.Log)
 	}

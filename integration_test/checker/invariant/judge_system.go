@@ -129,9 +129,9 @@ func (f *facts) ofBatch(k string) bool {
 // unexpected says what is wrong with a key that is not a batch's, or "".
 func (f *facts) unexpected(ctx context.Context, k string) (string, error) {
 	switch {
-	case k == "weir:batches", k == "asynq:queues", k == "asynq:servers", k == "asynq:workers":
+	case k == "weir:batches", k == "weir:{workers}:beats", k == "weir:{workers}:watch", k == "asynq:queues", k == "asynq:servers", k == "asynq:workers":
 		return "", nil
-	case strings.HasPrefix(k, "weir:{") && (strings.HasSuffix(k, "}:rescuer") || strings.HasSuffix(k, "}:rescuer2")):
+	case strings.HasPrefix(k, "weir:{") && strings.HasSuffix(k, "}:rescuer"):
 		return f.unlessItExpires(ctx, k)
 	case strings.HasPrefix(k, "asynq:servers:{"), strings.HasPrefix(k, "asynq:workers:{"):
 		return f.unlessItExpires(ctx, k)
