@@ -53,7 +53,7 @@ func buildAndRun(m *testing.M) int {
 	}
 	defer os.RemoveAll(dir)
 	binDir = dir
-	build := exec.Command("go", "build", "-o", dir+string(filepath.Separator), "./producer", "./worker")
+	build := exec.Command("go", "build", "-o", dir+string(filepath.Separator), "./producer", "./worker", "./integration_test/rawasynq")
 	build.Dir = ".."
 	if out, err := build.CombinedOutput(); err != nil {
 		fmt.Fprintf(os.Stderr, "build the commands: %v\n%s", err, out)
