@@ -275,7 +275,7 @@ func TestABatchThatGoesMeanwhile(t *testing.T) {
 	do := func(context.Context, payload) (string, error) { time.Sleep(2 * time.Second); return "yes", nil }
 	inBubble(t, someOptions, do, func(t *testing.T, w *world) {
 		w.enqueue("b", 0)
-		time.Sleep(time.Second)
+		w.until(10*time.Second, "it runs", func() bool { return len(w.ran()) == 1 })
 		if err := w.ledger.Discard(w.ctx, "b"); err != nil {
 			t.Fatal(err)
 		}
@@ -318,9 +318,9 @@ func TestAnOutcomeIsHeldWhileRedisIsAway(t *testing.T) {
 			inBubble(t, someOptions, do, func(t *testing.T, w *world) {
 				w.enqueue("b", 0, 1)
 				time.Sleep(time.Second)
-				w.setDown(true)
+				w.SetDown(true)
 				time.Sleep(away + 3*time.Second)
-				w.setDown(false)
+				w.SetDown(false)
 				start := time.Now()
 				w.until(time.Minute, "both outcomes are there", func() bool {
 					i, err := w.ledger.Info(w.ctx, "b")
@@ -425,14 +425,14 @@ func TestStopLetsHeldOutcomesGo(t *testing.T) {
 	inBubble(t, someOptions, do, func(t *testing.T, w *world) {
 		w.enqueue("b", 0)
 		time.Sleep(time.Second)
-		w.setDown(true)
+		w.SetDown(true)
 		time.Sleep(50 * time.Second)
 		start := time.Now()
 		_ = w.Stop()
 		if took := time.Since(start); took > 15*time.Second {
 			t.Errorf("Stop took %v", took)
 		}
-		w.setDown(false)
+		w.SetDown(false)
 		time.Sleep(10 * time.Second)
 		if all := w.outcomes(); len(all) != 0 {
 			t.Errorf("after Stop it has recorded %v", all)

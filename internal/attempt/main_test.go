@@ -18,6 +18,7 @@ import (
 	"github.com/weir-tasks/weir/internal/attempt"
 	"github.com/weir-tasks/weir/internal/batch"
 	"github.com/weir-tasks/weir/internal/conn/conntest"
+	"github.com/weir-tasks/weir/internal/conn/simnet"
 	"github.com/weir-tasks/weir/internal/queue"
 	"github.com/weir-tasks/weir/internal/work"
 	"github.com/weir-tasks/weir/tasks"
@@ -47,7 +48,7 @@ var job = tasks.Define("test-job", tasks.Policy{Timeout: 10 * time.Second, Backo
 
 // world is a worker on an embedded Redis, in a bubble, with a batch named "b".
 type world struct {
-	*bubble
+	*simnet.Bubble
 	*work.Worker
 	t      *testing.T
 	ctx    context.Context
@@ -70,8 +71,8 @@ func inBubble(t *testing.T, o batch.Options, do handler, f func(t *testing.T, w 
 	t.Helper()
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		b := newBubble(t)
-		w := &world{bubble: b, t: t, ctx: t.Context(), c: b.client(t), key: t.Name()}
+		b := simnet.NewBubble(t)
+		w := &world{Bubble: b, t: t, ctx: t.Context(), c: b.Client(t), key: t.Name()}
 		doing.Store(w.key, handler(func(ctx context.Context, in payload) (string, error) {
 			w.mu.Lock()
 			w.runs = append(w.runs, time.Now())

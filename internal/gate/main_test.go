@@ -15,6 +15,7 @@ import (
 
 	"github.com/weir-tasks/weir/internal/conn"
 	"github.com/weir-tasks/weir/internal/conn/conntest"
+	"github.com/weir-tasks/weir/internal/conn/simnet"
 	"github.com/weir-tasks/weir/internal/lane"
 	"github.com/weir-tasks/weir/internal/queue"
 )
@@ -89,7 +90,7 @@ func (r *recorder) EvalSha(ctx context.Context, sha string, keys []string, args 
 
 // fixture is a gate on an embedded Redis, in a bubble.
 type fixture struct {
-	*bubble
+	*simnet.Bubble
 	*Gate
 	t      *testing.T
 	c      *redis.Client
@@ -102,8 +103,8 @@ func inBubble(t *testing.T, slots int, o Options, f func(t *testing.T, g *fixtur
 	t.Helper()
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		b := newBubble(t)
-		c := b.client(t)
+		b := simnet.NewBubble(t)
+		c := b.Client(t)
 		lanes := lane.NewSet(slots)
 		gate := New(c, c, lanes, o)
 		t.Cleanup(func() {

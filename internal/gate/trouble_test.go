@@ -141,7 +141,7 @@ func TestWithoutRedisItWaitsAndHeals(t *testing.T) {
 		})
 		g.add("a", "before")
 		time.Sleep(5 * time.Second)
-		g.setDown(true)
+		g.SetDown(true)
 		g.mark("a") // as if there were work
 		var calls atomic.Int64
 		g.c.AddHook(eachCommand{func([]any) { calls.Add(1) }})
@@ -151,7 +151,7 @@ func TestWithoutRedisItWaitsAndHeals(t *testing.T) {
 		if n := calls.Load(); n > 6*int64(away/time.Second) {
 			t.Errorf("%d calls in %v", n, away)
 		}
-		g.setDown(false)
+		g.SetDown(false)
 		start := time.Now()
 		for len(ran.get()) < 2 {
 			// go-redis' pool does not dial at once.

@@ -119,9 +119,9 @@ func TestOutagesOfRedisAreNoDeaths(t *testing.T) {
 		r.batch("b", "a", 3)
 		r.watch(2, "a")
 		for range 5 {
-			r.setDown(true)
+			r.SetDown(true)
 			time.Sleep(time.Minute)
-			r.setDown(false)
+			r.SetDown(false)
 			for range 4 {
 				time.Sleep(4 * time.Second)
 				r.extend("a", "b:0", "b:1", "b:2")

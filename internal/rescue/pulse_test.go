@@ -136,9 +136,9 @@ func TestAnOutageKillsNobody(t *testing.T) {
 		time.Sleep(20 * time.Second)
 		r.taken("a", 1, "1")
 		for range 5 {
-			r.setDown(true)
+			r.SetDown(true)
 			time.Sleep(30 * time.Second)
-			r.setDown(false)
+			r.SetDown(false)
 			time.Sleep(Patience / 2)
 			r.sign("a", 1, "1")
 			time.Sleep(Patience / 2)

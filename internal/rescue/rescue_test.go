@@ -19,6 +19,7 @@ import (
 
 	"github.com/weir-tasks/weir/internal/batch"
 	"github.com/weir-tasks/weir/internal/conn/conntest"
+	"github.com/weir-tasks/weir/internal/conn/simnet"
 	"github.com/weir-tasks/weir/internal/queue"
 )
 
@@ -71,7 +72,7 @@ func TestWhoIsDead(t *testing.T) {
 
 // fixture is a rescuer on an embedded Redis, in a bubble.
 type fixture struct {
-	*bubble
+	*simnet.Bubble
 	t      *testing.T
 	ctx    context.Context
 	c      *redis.Client
@@ -112,9 +113,9 @@ func inBubble(t *testing.T, f func(t *testing.T, r *fixture)) {
 	t.Helper()
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		b := newBubble(t)
-		c := b.client(t)
-		f(t, &fixture{bubble: b, t: t, ctx: t.Context(), c: c, client: asynq.NewClientFromRedisClient(c)})
+		b := simnet.NewBubble(t)
+		c := b.Client(t)
+		f(t, &fixture{Bubble: b, t: t, ctx: t.Context(), c: c, client: asynq.NewClientFromRedisClient(c)})
 	})
 }
 
@@ -271,9 +272,9 @@ func TestAnOutageBeginsTheWatchAnew(t *testing.T) {
 		r.active("a", "alive", "dead")
 		time.Sleep(8 * time.Second)
 		for range 2 {
-			r.setDown(true)
+			r.SetDown(true)
 			time.Sleep(blink + time.Second)
-			r.setDown(false)
+			r.SetDown(false)
 			time.Sleep(8 * time.Second)
 			r.wantPending("a")
 		}
@@ -429,7 +430,7 @@ func TestRunEndsWithItsContext(t *testing.T) {
 		for _, down := range []bool{false, true} {
 			ctx, cancel := context.WithTimeout(r.ctx, 3500*time.Millisecond)
 			defer cancel()
-			r.setDown(down)
+			r.SetDown(down)
 			start := time.Now()
 			r.rescuer(func() []string { return []string{"a"} }).Run(ctx)
 			if took := time.Since(start); took != 3500*time.Millisecond {

@@ -7,6 +7,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/weir-tasks/weir/internal/conn/simnet"
 )
 
 // said counts log lines by level.
@@ -34,7 +36,7 @@ func (s *said) take(l slog.Level) int {
 
 func TestAWrongClockStopsAWorkerUntilItIsRight(t *testing.T) {
 	var ran atomic.Int64
-	inBubble(t, func(context.Context, payload) (int64, error) { ran.Add(1); return 0, nil }, func(t *testing.T, _ *bubble, f *fixture) {
+	inBubble(t, func(context.Context, payload) (int64, error) { ran.Add(1); return 0, nil }, func(t *testing.T, _ *simnet.Bubble, f *fixture) {
 		var off atomic.Int64
 		set := func(d time.Duration) { off.Store(int64(d)) }
 		log := &said{lines: make(map[slog.Level]int)}

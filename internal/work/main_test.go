@@ -15,6 +15,7 @@ import (
 
 	"github.com/weir-tasks/weir/internal/batch"
 	"github.com/weir-tasks/weir/internal/conn/conntest"
+	"github.com/weir-tasks/weir/internal/conn/simnet"
 	"github.com/weir-tasks/weir/internal/queue"
 	"github.com/weir-tasks/weir/tasks"
 )
@@ -128,12 +129,12 @@ func (f *fixture) done(name string) (all []*batch.Outcome) {
 }
 
 // inBubble runs f in a synctest bubble: a goroutine left behind at its end fails it.
-func inBubble(t *testing.T, do func(context.Context, payload) (int64, error), f func(t *testing.T, b *bubble, w *fixture)) {
+func inBubble(t *testing.T, do func(context.Context, payload) (int64, error), f func(t *testing.T, b *simnet.Bubble, w *fixture)) {
 	t.Helper()
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		b := newBubble(t)
-		fixture := newFixture(t, b.client(t), do)
+		b := simnet.NewBubble(t)
+		fixture := newFixture(t, b.Client(t), do)
 		fixture.look = 500 * time.Millisecond // fake time costs real calls
 		f(t, b, fixture)
 	})

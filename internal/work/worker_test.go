@@ -19,6 +19,7 @@ import (
 	"github.com/weir-tasks/weir/internal/attempt"
 	"github.com/weir-tasks/weir/internal/batch"
 	"github.com/weir-tasks/weir/internal/conn/conntest"
+	"github.com/weir-tasks/weir/internal/conn/simnet"
 	"github.com/weir-tasks/weir/internal/lane"
 	"github.com/weir-tasks/weir/internal/queue"
 	"github.com/weir-tasks/weir/tasks"
@@ -183,7 +184,7 @@ func TestStopDoesNotWaitForAStuckHandler(t *testing.T) {
 // What ends within ShutdownTimeout has its outcome when Stop returns.
 func TestStopLetsRunningTasksFinish(t *testing.T) {
 	do := func(_ context.Context, in payload) (int64, error) { time.Sleep(5 * time.Second); return in.N, nil }
-	inBubble(t, do, func(t *testing.T, b *bubble, f *fixture) {
+	inBubble(t, do, func(t *testing.T, b *simnet.Bubble, f *fixture) {
 		w := f.worker(Options{Concurrency: 3, ShutdownTimeout: 10 * time.Second})
 		f.batch("b", job.Type(), 10, "a")
 		time.Sleep(time.Second)
@@ -216,7 +217,7 @@ func TestStoppingWorkersLosesNothing(t *testing.T) {
 			return in.N, nil
 		}
 	}
-	inBubble(t, do, func(t *testing.T, b *bubble, f *fixture) {
+	inBubble(t, do, func(t *testing.T, b *simnet.Bubble, f *fixture) {
 		const n = 200
 		f.batch("b", job.Type(), n, "a", "b")
 		for life := range 6 {
@@ -250,7 +251,7 @@ func TestStoppingWorkersLosesNothing(t *testing.T) {
 // G8: Redis is frozen, and asynq waits for it without end.
 func TestStopIsBoundedWhileRedisIsFrozen(t *testing.T) {
 	do := func(_ context.Context, in payload) (int64, error) { time.Sleep(2 * time.Second); return in.N, nil }
-	inBubble(t, do, func(t *testing.T, b *bubble, f *fixture) {
+	inBubble(t, do, func(t *testing.T, b *simnet.Bubble, f *fixture) {
 		var frozen ice
 		f.c.AddHook(&frozen)
 		w := f.worker(Options{Concurrency: 3, ShutdownTimeout: time.Second})
@@ -312,9 +313,9 @@ func TestADeadWorkersTasksRunElsewhere(t *testing.T) {
 		time.Sleep(3 * time.Second)
 		return in.N, nil
 	}
-	inBubble(t, do, func(t *testing.T, b *bubble, f *fixture) {
+	inBubble(t, do, func(t *testing.T, b *simnet.Bubble, f *fixture) {
 		// All that the first worker sends from now on is lost.
-		victim := b.client(t)
+		victim := b.Client(t)
 		victim.AddHook(cutOff{&dead})
 		w, err := New(victim, victim, batch.NewLedger(victim), Options{Concurrency: 5})
 		if err != nil {
@@ -380,7 +381,7 @@ func TestATypesConcurrencyIsItsLanesLimit(t *testing.T) {
 		time.Sleep(100 * time.Millisecond)
 		return in.N, nil
 	}
-	inBubble(t, do, func(t *testing.T, b *bubble, f *fixture) {
+	inBubble(t, do, func(t *testing.T, b *simnet.Bubble, f *fixture) {
 		w := f.worker(Options{Concurrency: 10})
 		f.batch("b", narrow.Type(), 30, narrow.Type().Policy().Lane)
 		f.done("b")
@@ -395,7 +396,7 @@ func TestATypesConcurrencyIsItsLanesLimit(t *testing.T) {
 
 func TestLanesKeepsAWorkerToItsLanes(t *testing.T) {
 	do := func(_ context.Context, in payload) (int64, error) { return in.N, nil }
-	inBubble(t, do, func(t *testing.T, b *bubble, f *fixture) {
+	inBubble(t, do, func(t *testing.T, b *simnet.Bubble, f *fixture) {
 		f.worker(Options{Concurrency: 3, Lanes: []string{"mine"}})
 		f.batch("b", job.Type(), 10, "mine", "yours")
 		time.Sleep(10 * time.Second)

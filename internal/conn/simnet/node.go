@@ -31,6 +31,7 @@ type Node struct {
 	conns map[*wire]struct{}
 	held  bool
 	dead  bool
+	down  bool
 }
 
 // Node returns a new way to this Redis.
@@ -45,7 +46,7 @@ func (n *Node) Dial(context.Context, string, string) (net.Conn, error) {
 	refused := n.Refuse != nil && n.Refuse()
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if refused || n.dead || n.held {
+	if refused || n.dead || n.held || n.down {
 		return nil, &net.OpError{Op: "dial", Net: "tcp", Err: syscall.ECONNREFUSED}
 	}
 	w := newWire(n)
@@ -83,6 +84,16 @@ func (n *Node) Cut() {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.cut()
+}
+
+// setDown is Cut with no new connections until it is called again.
+func (n *Node) setDown(down bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.down = down
+	if down {
+		n.cut()
+	}
 }
 
 func (n *Node) cut() {

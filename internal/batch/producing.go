@@ -1,0 +1,123 @@
+package batch
+
+import (
+	"context"
+	"fmt"
+	"time"
+)
+
+// RewoundError says that the checkpoint is not where the producer left it: Redis
+// lost writes, another producer was here, or the batch was cancelled.
+type RewoundError struct {
+	Name  string
+	Next  int64 // where it stands; -1 when the batch is gone
+	Phase Phase
+}
+
+func (e *RewoundError) Error() string {
+	if e.Phase == notCreated {
+		return fmt.Sprintf("batch %q is gone from Redis", e.Name)
+	}
+	return fmt.Sprintf("checkpoint of batch %q (%s) stands at %d, not where this producer left it", e.Name, e.Phase, e.Next)
+}
+
+// Checkpoint moves the checkpoint from one seq to another, by compare-and-set.
+// A *RewoundError says where it stands instead.
+func (l *Ledger) Checkpoint(ctx context.Context, name string, from, to int64, hash string) error {
+	r, err := checkpointScript.Run(ctx, l.rdb, []string{batchKey(name)}, from, to, hash).Slice()
+	if err != nil || len(r) != 3 {
+		return fmt.Errorf("move checkpoint of batch %q: %w", name, orShape(err))
+	}
+	if moved, _ := r[0].(int64); moved == 1 {
+		return nil
+	}
+	next, _ := r[1].(int64)
+	phase, _ := r[2].(string)
+	return &RewoundError{Name: name, Next: next, Phase: Phase(phase)}
+}
+
+// Seal says that the source has ended. It returns the phase the batch is in now.
+func (l *Ledger) Seal(ctx context.Context, name string) (Phase, error) {
+	return l.end(ctx, name, Sealed, false)
+}
+
+// GiveUp marks a batch cancelled: no attempt begins any more. Outcomes for what
+// it leaves open are recorded by the workers that meet them, and by FillCancelled.
+func (l *Ledger) GiveUp(ctx context.Context, name string) (Phase, error) {
+	return l.end(ctx, name, GivenUp, false)
+}
+
+// Expire is GiveUp for a batch whose deadline has passed: what it leaves open fails.
+func (l *Ledger) Expire(ctx context.Context, name string) (Phase, error) {
+	return l.end(ctx, name, GivenUp, true)
+}
+
+func (l *Ledger) end(ctx context.Context, name string, want Phase, expired bool) (Phase, error) {
+	s, err := sealScript.Run(ctx, l.rdb, []string{batchKey(name), outKey(name)}, string(want), expired).Text()
+	if err != nil {
+		return "", fmt.Errorf("end batch %q: %w", name, err)
+	}
+	phase := Phase(s)
+	switch phase {
+	case notCreated:
+		return "", fmt.Errorf("end batch %q: %w", name, ErrNotFound)
+	case Done, GivenUp:
+		if i, err := l.Info(ctx, name); err == nil && i.Complete() {
+			_ = l.expire(ctx, i)
+		}
+	}
+	return phase, nil
+}
+
+// SetStopped marks a batch as interrupted: workers drop its tasks, which the
+// resuming producer enqueues again, or takes the mark away.
+func (l *Ledger) SetStopped(ctx context.Context, name string, stopped bool) error {
+	if err := l.mark(ctx, name, "stopped", stopped); err != nil {
+		return fmt.Errorf("stop batch %q: %w", name, err)
+	}
+	return nil
+}
+
+// AddLane notes that tasks of the batch go to a lane.
+func (l *Ledger) AddLane(ctx context.Context, name, lane string) error {
+	if err := l.rdb.SAdd(ctx, lanesKey(name), lane).Err(); err != nil {
+		return fmt.Errorf("note lane of batch %q: %w", name, err)
+	}
+	return nil
+}
+
+// Lanes are the lanes that tasks of the batch went to.
+func (l *Ledger) Lanes(ctx context.Context, name string) ([]string, error) {
+	lanes, err := l.rdb.SMembers(ctx, lanesKey(name)).Result()
+	if err != nil {
+		return nil, fmt.Errorf("read lanes of batch %q: %w", name, err)
+	}
+	return lanes, nil
+}
+
+// Lease makes id the producer of a batch for a while, or returns who is. dead
+// names a holder known to have died, which does not count.
+func (l *Ledger) Lease(ctx context.Context, name, id, dead string, d time.Duration) (holder string, err error) {
+	holder, err = leaseScript.Run(ctx, l.rdb, []string{producerKey(name)}, id, d.Milliseconds(), dead).Text()
+	if err != nil {
+		return "", fmt.Errorf("become producer of batch %q: %w", name, err)
+	}
+	return holder, nil
+}
+
+// LeaseLeft is how long the producer's lease still lasts; 0 if there is none.
+func (l *Ledger) LeaseLeft(ctx context.Context, name string) (time.Duration, error) {
+	left, err := l.rdb.PTTL(ctx, producerKey(name)).Result()
+	if err != nil {
+		return 0, fmt.Errorf("read lease of batch %q: %w", name, err)
+	}
+	return max(left, 0), nil
+}
+
+// Release gives the producer's lease back.
+func (l *Ledger) Release(ctx context.Context, name, id string) error {
+	if err := releaseScript.Run(ctx, l.rdb, []string{producerKey(name)}, id).Err(); err != nil {
+		return fmt.Errorf("release batch %q: %w", name, err)
+	}
+	return nil
+}
