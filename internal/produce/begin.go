@@ -131,11 +131,20 @@ func (b *Batch) beginNamed(ctx context.Context) (err error) {
 	if holder != "" {
 		return &InUseError{b.o.Name, fmt.Sprintf("producer %s feeds it now", processOf(holder))}
 	}
-	if b.resumed != nil {
-		// Whoever had the lease has gone on with it meanwhile, or has stopped it.
-		b.resumed, err = b.create(ctx, b.o.Name)
-	}
+	b.resumed, err = b.found(ctx, b.o.Name, b.resumed)
 	return err
+}
+
+// found is a batch, if there was one, as it stands now that the lease is ours: whoever
+// had it has gone on with it meanwhile, or has stopped it.
+func (b *Batch) found(ctx context.Context, name string, before *batch.Info) (now *batch.Info, err error) {
+	if before == nil {
+		return nil, nil
+	}
+	if now, err = b.create(ctx, name); err != nil {
+		b.giveLeaseBack(name)
+	}
+	return now, err
 }
 
 // beginDerived takes the first name of its stem that is free, or whose batch is
@@ -165,10 +174,8 @@ func (b *Batch) beginDerived(ctx context.Context) error {
 		if holder != "" {
 			continue
 		}
-		if found != nil { // as in beginNamed
-			if found, err = b.create(ctx, name); err != nil {
-				return err
-			}
+		if found, err = b.found(ctx, name, found); err != nil {
+			return err
 		}
 		if b.mayGoOn(found) {
 			b.o.Name, b.resumed = name, found

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/redis/go-redis/v9"
 	"github.com/weir-tasks/weir/internal/batch"
 	"github.com/weir-tasks/weir/internal/feed"
 	"github.com/weir-tasks/weir/internal/work"
@@ -421,6 +422,36 @@ func TestALeaseIsRenewed(t *testing.T) {
 		last = left
 		return longer
 	})
+}
+
+// Interrupted right after it has the lease, a producer gives it back.
+func TestAnInterruptedBeginLeavesNoLease(t *testing.T) {
+	p := mini(t)
+	o := p.named()
+	p.begin(o).End()
+	ctx, cancel := context.WithCancelCause(t.Context())
+	interrupted := p.producer()
+	interrupted.Ledger = batch.NewLedger(&afterLease{UniversalClient: p.rdb, do: func() { cancel(errSignal) }})
+	if _, err := interrupted.Begin(ctx, o); !errors.Is(err, errSignal) {
+		t.Fatal(err)
+	}
+	if n := p.rdb.Exists(t.Context(), producerKey(o.Name)).Val(); n != 0 {
+		t.Error("the lease is still held")
+	}
+}
+
+// afterLease does something when a producer has got its lease.
+type afterLease struct {
+	redis.UniversalClient
+	do func()
+}
+
+func (c *afterLease) EvalSha(ctx context.Context, sha string, keys []string, args ...any) *redis.Cmd {
+	cmd := c.UniversalClient.EvalSha(ctx, sha, keys, args...)
+	if len(args) == 3 && strings.HasSuffix(keys[0], "producer") && cmd.Err() == nil {
+		c.do()
+	}
+	return cmd
 }
 
 // What still runs of a stopped batch is waited for: a worker could drop a task that
