@@ -31,21 +31,18 @@ func Expire(ctx context.Context, rdb redis.UniversalClient, ledger *batch.Ledger
 	if err != nil || phase == batch.Done {
 		return err
 	}
-	if err := failWaiting(ctx, rdb, ledger, name); err != nil {
-		return err
-	}
 	return settleAll(ctx, rdb, ledger, name)
 }
 
-// failWaiting gives what waits in the lanes of an expired batch its outcome, so that the
-// dead letters have the payloads.
-func failWaiting(ctx context.Context, rdb redis.UniversalClient, ledger *batch.Ledger, name string) error {
+// failing gives what is about to be withdrawn from an expired batch its outcome, so that
+// the dead letters have the payloads. It is nil for any other batch.
+func failing(ctx context.Context, rdb redis.UniversalClient, ledger *batch.Ledger, name string) (first func(lane string, ids []string) error, err error) {
 	info, err := ledger.Info(ctx, name)
 	if err != nil || !info.Expired {
-		return err // it was cancelled before
+		return nil, err
 	}
-	return eachLane(ctx, ledger, name, func(lane string) error {
-		payloads, err := queue.Waiting(ctx, rdb, lane, name)
+	return func(lane string, ids []string) error {
+		payloads, err := queue.Payloads(ctx, rdb, lane, ids)
 		if err != nil {
 			return err
 		}
@@ -57,7 +54,7 @@ func failWaiting(ctx context.Context, rdb redis.UniversalClient, ledger *batch.L
 			}
 		}
 		return nil
-	})
+	}, nil
 }
 
 // settleAll gives every task of a batch that is given up its outcome.
@@ -148,7 +145,11 @@ func withdraw(ctx context.Context, rdb redis.UniversalClient, ledger *batch.Ledg
 	if err != nil {
 		return nil, err
 	}
-	_, active, err = queue.Withdraw(ctx, rdb, lanes, name)
+	first, err := failing(ctx, rdb, ledger, name)
+	if err != nil {
+		return nil, err
+	}
+	_, active, err = queue.Withdraw(ctx, rdb, lanes, name, first)
 	if err != nil || len(active) == 0 {
 		return nil, err
 	}

@@ -116,8 +116,9 @@ const withdrawChunk = 200
 // Withdraw takes the tasks of a batch that nobody runs out of its lanes. It
 // returns how many it took and the IDs of those that are being run. Between these
 // there is no task it has missed, unless it was enqueued meanwhile: a lane is
-// looked at until nothing of the batch waits in it.
-func Withdraw(ctx context.Context, rdb redis.UniversalClient, lanes []string, batch string) (taken int64, active []string, err error) {
+// looked at until nothing of the batch waits in it. first, if not nil, is called with all
+// that are about to be taken.
+func Withdraw(ctx context.Context, rdb redis.UniversalClient, lanes []string, batch string, first func(lane string, ids []string) error) (taken int64, active []string, err error) {
 	for _, lane := range lanes {
 		for vain := 0; ; {
 			ids, err := idsOf(ctx, rdb, lane, batch)
@@ -126,6 +127,11 @@ func Withdraw(ctx context.Context, rdb redis.UniversalClient, lanes []string, ba
 			}
 			// The tail of the pending list first: there withdraw.lua finds them at once.
 			waiting := append(append(reversed(ids.pending), ids.scheduled...), ids.retry...)
+			if first != nil {
+				if err := first(lane, waiting); err != nil {
+					return taken, nil, err
+				}
+			}
 			n, err := withdraw(ctx, rdb, lane, waiting)
 			taken += n
 			if err != nil {

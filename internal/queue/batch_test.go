@@ -47,7 +47,7 @@ func TestWithdrawTakesWhatNobodyRuns(t *testing.T) {
 			return s
 		}
 		before := others()
-		taken, active, err := Withdraw(q.ctx, q.c, []string{"x", "y", "empty"}, "b")
+		taken, active, err := Withdraw(q.ctx, q.c, []string{"x", "y", "empty"}, "b", nil)
 		if err != nil || taken != 5 || !slices.Equal(active, []string{"b:1"}) {
 			t.Errorf("took %d, active %v, %v", taken, active, err)
 		}
@@ -57,7 +57,7 @@ func TestWithdrawTakesWhatNobodyRuns(t *testing.T) {
 		if keys := q.keys("asynq:*:t:b:*"); !slices.Equal(keys, []string{"asynq:{x}:t:b:1", "asynq:{z}:t:b:200"}) {
 			t.Errorf("of the batch are left %v", keys)
 		}
-		taken, active, err = Withdraw(q.ctx, q.c, []string{"x", "y"}, "b")
+		taken, active, err = Withdraw(q.ctx, q.c, []string{"x", "y"}, "b", nil)
 		if err != nil || taken != 0 || !slices.Equal(active, []string{"b:1"}) {
 			t.Errorf("again: took %d, active %v, %v", taken, active, err)
 		}
@@ -75,7 +75,7 @@ func TestWithdrawTakesManyInChunks(t *testing.T) {
 				q.add("x", fmt.Sprint("other:", seq))
 			}
 		}
-		taken, active, err := Withdraw(q.ctx, q.c, []string{"x"}, "b")
+		taken, active, err := Withdraw(q.ctx, q.c, []string{"x"}, "b", nil)
 		if err != nil || taken != n || len(active) != 0 {
 			t.Errorf("took %d, active %v, %v", taken, active, err)
 		}
@@ -98,7 +98,7 @@ func TestWithdrawMissesNoTaskThatIsTakenMeanwhile(t *testing.T) {
 				q.take("x", someLease)
 			}
 		}}
-		taken, active, err := Withdraw(q.ctx, meddling, []string{"x"}, "b")
+		taken, active, err := Withdraw(q.ctx, meddling, []string{"x"}, "b", nil)
 		if err != nil || taken != 1 || !slices.Equal(active, []string{"b:1"}) {
 			t.Errorf("took %d, active %v, %v; want 1 and b:1", taken, active, err)
 		}
@@ -120,7 +120,7 @@ func TestWithdrawMissesNoTaskThatIsForwardedMeanwhile(t *testing.T) {
 				q.c.HSet(q.ctx, TaskPrefix("x")+"b:1", "state", "pending")
 			}
 		}}
-		taken, active, err := Withdraw(q.ctx, meddling, []string{"x"}, "b")
+		taken, active, err := Withdraw(q.ctx, meddling, []string{"x"}, "b", nil)
 		if left := q.keys("asynq:*:t:*"); err != nil || taken != 2 || len(active) != 0 || len(left) != 0 {
 			t.Errorf("took %d, active %v, left %v, %v", taken, active, left, err)
 		}
@@ -148,7 +148,7 @@ func TestWithdrawTakesGhosts(t *testing.T) {
 		// And one whose state is nonsense does not keep us for ever.
 		q.add("x", "b:9")
 		q.c.HSet(q.ctx, TaskPrefix("x")+"b:9", "state", "lost")
-		taken, active, err := Withdraw(q.ctx, q.c, []string{"x"}, "b")
+		taken, active, err := Withdraw(q.ctx, q.c, []string{"x"}, "b", nil)
 		if err != nil || taken != 4 || !slices.Equal(active, []string{"b:1"}) {
 			t.Errorf("took %d, active %v, %v", taken, active, err)
 		}
@@ -179,7 +179,7 @@ func TestErrorsOfRedisNameTheBatch(t *testing.T) {
 	server := conntest.Server(t)
 	c, ctx := server.Client(), t.Context()
 	server.Kill()
-	_, _, withdraw := Withdraw(ctx, c, []string{"x"}, "my-batch")
+	_, _, withdraw := Withdraw(ctx, c, []string{"x"}, "my-batch", nil)
 	_, places := Places(ctx, c, []string{"x"}, "my-batch")
 	_, leases := Leases(ctx, c, "my-batch")
 	_, giveback := GiveBack(ctx, c, "x", "my-batch:1", "")

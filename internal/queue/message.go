@@ -121,19 +121,15 @@ func Messages(ctx context.Context, rdb redis.UniversalClient, lane string, ids [
 	return messages
 }
 
-// Waiting are the payloads of a batch's tasks that wait in a lane, by task ID. One whose
-// message cannot be read has none.
-func Waiting(ctx context.Context, rdb redis.UniversalClient, lane, batch string) (map[string][]byte, error) {
-	ids, err := idsOf(ctx, rdb, lane, batch)
-	if err != nil {
-		return nil, err
-	}
+// Payloads are those of a lane's tasks, by ID. One whose message is gone or cannot be
+// read has none.
+func Payloads(ctx context.Context, rdb redis.UniversalClient, lane string, ids []string) (map[string][]byte, error) {
 	payloads := make(map[string][]byte)
-	for chunk := range slices.Chunk(slices.Concat(ids.pending, ids.scheduled, ids.retry), withdrawChunk) {
+	for chunk := range slices.Chunk(ids, withdrawChunk) {
 		messages := Messages(ctx, rdb, lane, chunk)
 		for i, id := range chunk {
 			if err := messages[i].Err(); err != nil && err != redis.Nil {
-				return nil, fmt.Errorf("read tasks of batch %q in lane %q: %w", batch, lane, err)
+				return nil, fmt.Errorf("read tasks of lane %q: %w", lane, err)
 			}
 			if m, err := Decode(messages[i].Val()); err == nil {
 				payloads[id] = m.Payload
