@@ -117,7 +117,9 @@ func (c *Client) Embedded() bool { return c.embedded != nil }
 // Redis is the connection itself, for what weir has no call for.
 func (c *Client) Redis() redis.UniversalClient { return c.rdb }
 
-// Close stops the client's workers, and ends the connection and the embedded Redis.
+// Close stops the client's workers, and ends the connection and the embedded Redis. Where
+// a worker cannot stop, since Redis does not answer, it returns an error and leaves them
+// open: the worker still uses them.
 func (c *Client) Close() error {
 	var errs []error
 	c.mu.Lock()
@@ -126,6 +128,9 @@ func (c *Client) Close() error {
 		errs = append(errs, w.Stop())
 	}
 	c.workers = nil
+	if err := errors.Join(errs...); err != nil {
+		return err // what has not stopped still uses the connections
+	}
 	if c.fast != nil {
 		errs = append(errs, c.fast.Close())
 	}

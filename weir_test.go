@@ -264,3 +264,33 @@ func TestALaneMustBeALanesName(t *testing.T) {
 		t.Errorf("batches %v, %v", all, err)
 	}
 }
+
+// Redis freezes: the worker cannot be stopped, and goes on using the connection when
+// Redis is back.
+func TestCloseWhileRedisIsFrozen(t *testing.T) {
+	server := conntest.Server(t)
+	c, err := weir.Open(t.Context(), weir.Options{URL: server.URL()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w, err := c.NewWorker(weir.WorkerOptions{Concurrency: 1, ShutdownTimeout: time.Millisecond})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Start(); err != nil {
+		t.Fatal(err)
+	}
+	server.Freeze()
+	err = c.Close()
+	server.Thaw()
+	if err == nil {
+		t.Error("no error, though a worker could not stop")
+	}
+	conntest.Eventually(t, 20*time.Second, "asynq is gone", func(ctx context.Context) bool {
+		keys, err := c.Redis().Keys(ctx, "asynq:servers:{*").Result()
+		return err == nil && len(keys) == 0
+	})
+	if err := c.Redis().Close(); err != nil {
+		t.Error(err)
+	}
+}
