@@ -13,7 +13,7 @@ import (
 )
 
 // rescueTime is how long a task may be stuck that a lost reply has left with nobody.
-const rescueTime = 20 * time.Second // replies of the rescuer itself are lost too, and its watch begins anew
+const rescueTime = 25 * time.Second // replies of the one that rescues are lost too
 
 // dequeue is asynq's script by its keys.
 const dequeue = "asynq pending,paused,active,lease"

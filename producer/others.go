@@ -15,6 +15,7 @@ import (
 	"github.com/weir-tasks/weir/internal/cli"
 	"github.com/weir-tasks/weir/internal/follow"
 	"github.com/weir-tasks/weir/internal/produce"
+	"github.com/weir-tasks/weir/internal/queue"
 	"github.com/weir-tasks/weir/internal/status"
 	"github.com/weir-tasks/weir/tasks"
 )
@@ -262,11 +263,12 @@ func jsonStatus(st *status.Status) any {
 		Retry     int64     `json:"retry"`
 		Active    int64     `json:"active"`
 		Missing   int64     `json:"missing"`
+		SetAside  int64     `json:"set_aside"`
 		Retries   int64     `json:"retries"`
 		Lane      string    `json:"lane"`
 		Input     string    `json:"input"`
 	}{st.Name, st.Options.Type, string(st.Phase), st.Stopped, st.Paused, st.Expired, st.Created, known(st.N), st.Next,
-		st.OK, st.Failed, st.Cancelled, st.Pending, st.Scheduled, st.Tally.Retry, st.Active, st.Missing(),
+		st.OK, st.Failed, st.Cancelled, st.Pending, st.Scheduled, st.Tally.Retry, st.Active, st.Missing(), st.SetAside,
 		st.Retries, st.Options.Lane, st.Options.Input}
 }
 
@@ -296,12 +298,17 @@ func printStatus(w io.Writer, st *status.Status) error {
 	if n := st.Missing(); n != 0 {
 		missing = fmt.Sprintf(" + missing %d", n)
 	}
+	aside := ""
+	if st.SetAside > 0 {
+		aside = fmt.Sprintf("  set aside, since nobody could read them: %d entries in the quarantine of its lanes (LRANGE %s 0 -1)\n",
+			st.SetAside, queue.Quarantine(st.Options.Lane))
+	}
 	_, err := fmt.Fprintf(w, "batch %s: %s, %s\n"+
 		"  tasks %s, created %s, lane %s, input %s\n"+
-		"  read %d = ok %d + failed %d + cancelled %d + pending %d + scheduled %d + retry %d + active %d%s\n",
+		"  read %d = ok %d + failed %d + cancelled %d + pending %d + scheduled %d + retry %d + active %d%s\n%s",
 		st.Name, st.Options.Type, state,
 		n, st.Created.Format(time.DateTime), st.Options.Lane, st.Options.Input,
-		st.Next, st.OK, st.Failed, st.Cancelled, st.Pending, st.Scheduled, st.Tally.Retry, st.Active, missing)
+		st.Next, st.OK, st.Failed, st.Cancelled, st.Pending, st.Scheduled, st.Tally.Retry, st.Active, missing, aside)
 	return err
 }
 

@@ -31,6 +31,18 @@ const (
 // Quarantine is the list of what could not be read in a lane, the newest first.
 func Quarantine(lane string) string { return "weir:{" + lane + "}:quarantine" }
 
+// CountSetAside is how many entries the quarantines of lanes hold.
+func CountSetAside(ctx context.Context, rdb redis.UniversalClient, lanes []string) (n int64, err error) {
+	for _, lane := range lanes {
+		in, err := rdb.LLen(ctx, Quarantine(lane)).Result()
+		if err != nil {
+			return 0, fmt.Errorf("count what was set aside in lane %q: %w", lane, err)
+		}
+		n += in
+	}
+	return n, nil
+}
+
 // Bad is an entry of a lane that nobody can run, as its quarantine keeps it.
 type Bad struct {
 	ID  string    `json:"id"`

@@ -34,6 +34,9 @@ func TestSetAsideKeepsWhatWasThere(t *testing.T) {
 			if err != nil || bad == nil || bad.Kind != want.Kind || string(bad.Data) != string(want.Data) || bad.Size != want.Size {
 				t.Fatalf("%s: %+v, %v", id, bad, err)
 			}
+			if n, err := CountSetAside(q.ctx, q.c, []string{"none", "x"}); n != q.c.LLen(q.ctx, Quarantine("x")).Val() || n == 0 || err != nil {
+				t.Errorf("%d entries were set aside, %v", n, err)
+			}
 			if bad, err := SetAside(q.ctx, q.c, "x", id, "again"); bad != nil || err != nil {
 				t.Errorf("%s again: %+v, %v", id, bad, err)
 			}

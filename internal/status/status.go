@@ -20,6 +20,9 @@ import (
 type Status struct {
 	*batch.Info
 	queue.Tally
+	// SetAside is how many entries are in the quarantines of the batch's lanes, of
+	// whatever batch they were: those of this one are missing.
+	SetAside int64
 }
 
 // Missing is how many tasks have neither an outcome nor a place in Redis.
@@ -42,6 +45,10 @@ func Read(ctx context.Context, rdb redis.UniversalClient, ledger *batch.Ledger, 
 	if err != nil {
 		return nil, err
 	}
+	aside, err := queue.CountSetAside(ctx, rdb, lanes)
+	if err != nil {
+		return nil, err
+	}
 	in, err := queue.Places(ctx, rdb, lanes, name)
 	if err != nil {
 		return nil, err
@@ -59,7 +66,7 @@ func Read(ctx context.Context, rdb redis.UniversalClient, ledger *batch.Ledger, 
 	if err != nil {
 		return nil, fmt.Errorf("status of batch %q: %w", name, err)
 	}
-	s := &Status{Info: info}
+	s := &Status{Info: info, SetAside: aside}
 	for i, seq := range seqs {
 		switch {
 		case have[i] || seq >= info.Next:
