@@ -5,6 +5,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/weir-tasks/weir/internal/batch"
 	"github.com/weir-tasks/weir/internal/queue"
@@ -57,7 +58,7 @@ func (w *world) unfinished() string {
 }
 
 // known are the keys that may be in Redis when all is over.
-var known = regexp.MustCompile(`^(weir:batches|weir:\{b\d\}:(batch|bits:0|out|dead|lanes)|asynq:queues|asynq:(servers|workers)(:.*)?|` +
+var known = regexp.MustCompile(`^(weir:batches|weir:\{workers\}:(beats|watch)|weir:\{b\d\}:(batch|bits:0|out|dead|lanes)|asynq:queues|asynq:(servers|workers)(:.*)?|` +
 	`asynq:\{sim-(wide|narrow)\}:(processed|failed)(:.*)?)$`)
 
 // check compares, when all is over, what weir says with what the handlers have logged.
@@ -93,8 +94,8 @@ func (w *world) checkLedger(b *simBatch) {
 			bits++
 		}
 	}
-	for _, p := range b.plans {
-		if state, _ := p.outcome(); state == batch.OK {
+	for seq := range b.plans {
+		if state, _, _ := w.due(b, int64(seq)); state == batch.OK {
 			ok++
 		} else {
 			failed++
@@ -148,20 +149,52 @@ func (w *world) checkFile(b *simBatch) {
 // the attempt alone, this also says that no task has failed that would have succeeded,
 // nor the other way.
 func (w *world) checkOutcome(b *simBatch, o *batch.Outcome) {
-	p := b.plans[o.Seq]
-	if state, class := p.outcome(); o.State != state || o.Class != class || o.Attempts != len(p.ends) {
+	state, class, ends := w.due(b, o.Seq)
+	if o.State != state || o.Class != class || class != batch.Crashed && o.Attempts != len(ends) {
 		w.violateLocked("I3", "%s: %s %s after %d attempts, to be %s %s after %d",
-			batch.TaskID(b.name, o.Seq), o.State, o.Class, o.Attempts, state, class, len(p.ends))
+			batch.TaskID(b.name, o.Seq), o.State, o.Class, o.Attempts, state, class, len(ends))
 	}
-	ended := make([]bool, len(p.ends))
+	ended := make([]bool, len(ends))
 	for _, r := range w.runs {
-		if r.batch == b.name && r.seq == o.Seq && r.attempt <= len(p.ends) && r.end == p.ends[r.attempt-1] {
+		if r.batch == b.name && r.seq == o.Seq && r.attempt <= len(ends) && r.end == ends[r.attempt-1] {
 			ended[r.attempt-1] = true
 		}
 	}
 	if i := slices.Index(ended, false); i >= 0 {
 		w.violateLocked("I3", "%s: the log has no run of attempt %d that came to its end", batch.TaskID(b.name, o.Seq), i+1)
 	}
+}
+
+// due is the outcome that a task must have, and how its attempts ended that came to
+// their end: as planned, unless it may be blamed for the deaths of its workers, and is.
+// A worker that was cut off counts like one that died, as weir promises.
+func (w *world) due(b *simBatch, seq int64) (batch.State, batch.Class, []ending) {
+	p := b.plans[seq]
+	if o, err := batch.ParseOutcome([]byte(b.seen[seq])); err == nil && o.Class == batch.Crashed && w.mayBeBlamed(b, seq) {
+		return batch.Failed, batch.Crashed, p.ends[:min(max(o.Attempts-1, 0), len(p.ends))]
+	}
+	state, class := p.outcome()
+	return state, class, p.ends
+}
+
+// mayBeBlamed says that workers were lost as often as it takes, and that the last run of
+// a task, for which it was alone in its worker, was cut off by that.
+func (w *world) mayBeBlamed(b *simBatch, seq int64) bool {
+	losses := 0
+	for _, wk := range w.lives {
+		losses += len(wk.lost)
+	}
+	var last *run
+	for _, r := range w.runs {
+		if r.batch == b.name && r.seq == seq {
+			last = r
+		}
+	}
+	if losses < batch.MaxCrashes || last == nil {
+		return false
+	}
+	const ack = 10 * time.Second // the longest that an outcome is on its way, and then the ack
+	return last.worker.lostIn(w.began.Add(last.began), w.began.Add(last.ended+ack))
 }
 
 // checkRuns is I4, and what of I6 is left: executions beyond those needed are bounded
@@ -171,8 +204,12 @@ func (w *world) checkRuns() {
 	defer w.mu.Unlock()
 	needed := 0
 	for _, b := range w.batches {
-		for seq, p := range b.plans {
-			needed += len(p.ends) + b.refused[int64(seq)]
+		for seq := range b.plans {
+			_, class, ends := w.due(b, int64(seq))
+			needed += len(ends) + b.refused[int64(seq)]
+			if class == batch.Crashed {
+				w.counts["tasks blamed for deaths"]++
+			}
 		}
 	}
 	w.counts["executions needed"], w.counts["executions beyond"] = needed, len(w.runs)-needed

@@ -3,6 +3,7 @@ package simulation
 import (
 	"bytes"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 
@@ -26,7 +27,8 @@ type machine struct {
 	rng   *rand.Rand
 	dying bool
 	death *death
-	back  time.Time // when it was last cut off no more
+	back  time.Time   // when it was last cut off no more
+	lost  []time.Time // when it was cut off, or died
 }
 
 // death is how and when a process dies: at one of its requests.
@@ -86,6 +88,7 @@ func (m *machine) die(d *death, request []byte) simnet.Fault {
 	m.death = nil
 	m.w.note("%s dies, %s its request %s", m.name, d.how, brief(request))
 	m.dying = true
+	m.lost = append(m.lost, time.Now())
 	defer func() { go d.then() }()
 	switch d.how {
 	case "before":
@@ -111,6 +114,20 @@ func (m *machine) dieAt(d *death) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.death = d
+}
+
+// isLost notes that Redis hears no more of it.
+func (m *machine) isLost() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.lost = append(m.lost, time.Now())
+}
+
+// lostIn says that it was lost between two times.
+func (m *machine) lostIn(from, to time.Time) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return slices.ContainsFunc(m.lost, func(at time.Time) bool { return !at.Before(from) && !at.After(to) })
 }
 
 // isBack notes that it is cut off no more.

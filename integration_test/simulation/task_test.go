@@ -114,6 +114,7 @@ type run struct {
 	seq     int64
 	attempt int
 	began   time.Duration // since the world's begin
+	ended   time.Duration // likewise
 	end     ending        // empty while it runs
 }
 
@@ -197,7 +198,7 @@ func (w *world) begin(me *worker, info tasks.Info) (*run, plan) {
 func (w *world) end(r *run, e ending) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	r.end = e
+	r.end, r.ended = e, time.Since(w.began)
 	r.worker.running--
 	if w.batches[r.batch].narrow {
 		r.worker.narrow--

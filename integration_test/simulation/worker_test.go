@@ -77,6 +77,7 @@ func (w *world) stopWorker(place int) {
 	w.note("%s is stopped", wk.name)
 	w.allow("worker stopped", wk)
 	wk.end()
+	wk.isLost() // with what it could not give back
 	wk.Kill()
 	w.startWorker(place)
 }

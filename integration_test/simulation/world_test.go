@@ -192,6 +192,7 @@ func (w *world) hold(m *machine, f fault) {
 		return
 	}
 	w.note("%s is cut off for %v, late %v", m.name, f.lasts, f.late)
+	m.isLost()
 	m.Hold()
 	w.timers.Go(func() {
 		time.Sleep(f.lasts)
