@@ -40,10 +40,6 @@ func TestMain(m *testing.M) {
 	conntest.Main(m)
 }
 
-// hangs is how long, in real time, a seed may take before it counts as hanging: in a
-// busy loop the bubble's clock stands still.
-const hangs = 60 * time.Second
-
 func TestSimulation(t *testing.T) {
 	if profiles[*profileName] == nil {
 		t.Fatalf("there is no profile %q", *profileName)
@@ -63,19 +59,15 @@ func TestSimulation(t *testing.T) {
 
 func simulateSeed(t *testing.T, seed uint64, all *tally) {
 	o := draw(seed, *profileName)
-	var w *world
-	watchdog := time.AfterFunc(hangs, func() {
-		debug.SetTraceback("all")
-		panic(fmt.Sprintf("seed %d hangs\n%s", seed, o))
-	})
-	defer watchdog.Stop()
+	w := newWorld(seed, o)
+	defer w.watchdog()()
 	defer func() {
 		if v := recover(); v != nil {
 			panic(fmt.Sprintf("seed %d, profile %s: %v\n%s", seed, *profileName, v, o))
 		}
 	}()
 	synctest.Test(t, func(t *testing.T) {
-		w = simulate(t, seed, o)
+		w.simulate(t)
 		w.counts["virtual seconds"] = int(time.Since(w.began).Seconds())
 	})
 	all.add(w.counts)

@@ -34,6 +34,7 @@ type world struct {
 
 	began   time.Time
 	faulty  atomic.Bool
+	ticks   atomic.Int64   // how many seconds of simulated time have passed
 	timers  sync.WaitGroup // all that happens later
 	batches map[string]*simBatch
 
@@ -67,29 +68,35 @@ type simBatch struct {
 	next    int64               // the highest checkpoint seen
 }
 
-// simulate runs one seed. The calling test is in a bubble.
-func simulate(t *testing.T, seed uint64, o *options) *world {
-	w := &world{
-		t: t, id: t.Name(), seed: seed, o: o, redis: simnet.New(t), began: time.Now(),
-		batches: make(map[string]*simBatch), names: make(map[string]int), counts: make(map[string]int),
+func newWorld(seed uint64, o *options) *world {
+	return &world{
+		seed: seed, o: o, batches: make(map[string]*simBatch), names: make(map[string]int), counts: make(map[string]int),
 		workers: make([]*worker, len(o.workers)),
 	}
+}
+
+// simulate runs one seed. The calling test is in a bubble.
+func (w *world) simulate(t *testing.T) {
+	w.t, w.id, w.redis, w.began = t, t.Name(), simnet.New(t), time.Now()
+	stopTicking := w.tick()
+	defer stopTicking()
 	worlds.Store(w.id, w)
 	defer worlds.Delete(w.id)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
 	w.admin = w.machine("admin", 0)
 	defer w.admin.rdb.Close()
 	w.plan()
 	stopExpiring := w.redis.Expire(250 * time.Millisecond)
 	defer stopExpiring()
 	w.redis.Server().SetPreHook(w.beforeTrim)
-	ctx, cancel := context.WithCancel(t.Context())
 	var watching, producing sync.WaitGroup
-	w.extra = o.extra
+	w.extra = w.o.extra
 	for _, b := range w.batches {
 		watching.Go(func() { w.watchCheckpoint(ctx, b) })
 	}
 	w.faulty.Store(true)
-	for place := range o.workers {
+	for place := range w.o.workers {
 		w.startWorker(place)
 	}
 	for _, b := range w.batches {
@@ -113,7 +120,6 @@ func simulate(t *testing.T, seed uint64, o *options) *world {
 		wk.disown()
 	}
 	time.Sleep(2 * time.Second) // go-redis goes on dialing for a second after its client was closed
-	return w
 }
 
 func (w *world) plan() {
