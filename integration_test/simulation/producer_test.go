@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/weir-tasks/weir/internal/batch"
@@ -33,6 +34,8 @@ type producerLife struct {
 	*machine
 	kill context.CancelCauseFunc
 	dead chan struct{} // closed when it has died
+
+	interrupted atomic.Bool
 }
 
 // run begins the command until it has succeeded.
@@ -81,7 +84,11 @@ func (p *producer) begin(ctx context.Context) (*producerLife, chan error) {
 	p.w.timers.Go(func() {
 		defer life.rdb.Close()
 		defer kill(nil)
-		done <- p.command(ctx, life)
+		err := p.command(ctx, life)
+		if life.interrupted.Load() { // only now: it may have been cut off for long before it took its tasks out
+			p.w.allowAgain("producer interrupted", p.b)
+		}
+		done <- err
 	})
 	return life, done
 }
@@ -109,7 +116,7 @@ func (p *producer) interrupt() {
 		return
 	}
 	p.w.note("%s is interrupted", life.name)
-	p.w.allowAgain("producer interrupted", p.b)
+	life.interrupted.Store(true)
 	p.b.interrupted.Store(true)
 	life.kill(errInterrupted)
 }
