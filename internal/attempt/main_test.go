@@ -98,7 +98,9 @@ func inBubble(t *testing.T, o batch.Options, do handler, f func(t *testing.T, w 
 		}
 		t.Cleanup(func() { w.Stop() })
 		w.create("b", o)
-		w.until(10*time.Second, "it listens to the ledger", func() bool { return w.PubSubNumSub("weir:end")["weir:end"] == 1 })
+		w.until(10*time.Second, "it listens", func() bool {
+			return w.PubSubNumSub("weir:end")["weir:end"] == 1 && w.PubSubNumSub(queue.WakeChannel)[queue.WakeChannel] == 1
+		})
 		f(t, w)
 	})
 }
