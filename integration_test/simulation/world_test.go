@@ -65,7 +65,7 @@ type simBatch struct {
 	seen    map[int64]string    // the first outcome of each seq in the stream
 	entries map[string]bool     // those of the stream that have been looked at
 	at      map[int64]time.Time // when the first outcome of each seq was recorded
-	next    int64               // the highest checkpoint seen
+	next    int64               // the checkpoint
 }
 
 func newWorld(seed uint64, o *options) *world {
@@ -89,7 +89,7 @@ func (w *world) simulate(t *testing.T) {
 	w.plan()
 	stopExpiring := w.redis.Expire(250 * time.Millisecond)
 	defer stopExpiring()
-	w.redis.Server().SetPreHook(w.beforeTrim)
+	w.redis.Server().SetPreHook(w.before)
 	var watching, producing sync.WaitGroup
 	w.extra = w.o.extra
 	for _, b := range w.batches {

@@ -22,8 +22,8 @@ const (
 // Node is one machine's way to Redis. It is safe for concurrent use.
 type Node struct {
 	redis *Redis
-	// Meet, if set, decides about each request; and Refuse about each dial. They are set
-	// before the first dial, and must not block.
+	// Meet, if set, decides about each request but a connection's first; and Refuse about
+	// each dial. They are set before the first dial, and must not block.
 	Meet   func(request []byte) Fault
 	Refuse func() bool
 
@@ -115,6 +115,10 @@ func (n *Node) Kill() {
 func (n *Node) dieSending() {
 	n.dead, n.held = true, true
 	for w := range n.conns {
+		if w.greeting {
+			w.reset()
+			continue
+		}
 		w.up.ended, w.down.reset, w.down.drops = true, true, true
 		w.wake()
 	}

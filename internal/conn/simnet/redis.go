@@ -51,7 +51,7 @@ func (r *Redis) Expire(every time.Duration) (stop func()) {
 // on this network.
 func (n *Node) Options() *redis.Options {
 	return &redis.Options{
-		Addr: "127.0.0.1:1", Dialer: n.Dial, PoolSize: poolSize, DialerRetries: 1,
+		Addr: "127.0.0.1:1", Dialer: n.Dial, PoolSize: poolSize, DialerRetries: 1, ReadBufferSize: 4 << 10,
 		DialTimeout: timeout, ReadTimeout: timeout, WriteTimeout: timeout, ContextTimeoutEnabled: true,
 		Protocol: 2, DisableIdentity: true,
 		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},

@@ -12,6 +12,12 @@ import (
 type wire struct {
 	n        *Node
 	up, down half // to Redis, from Redis
+
+	// greeting until the client has Redis' first answer. go-redis waits for it with a
+	// mutex held, and between tries sleeps so; in a bubble no time passes while anybody
+	// waits for that mutex. So nothing becomes of this first request but its answer, and
+	// a connection that is to break meanwhile is doomed: it breaks then.
+	greeting, doomed bool
 }
 
 type half struct {
@@ -24,21 +30,39 @@ type half struct {
 }
 
 func newWire(n *Node) *wire {
-	w := &wire{n: n}
+	w := &wire{n: n, greeting: true}
 	w.up.woken, w.down.woken = make(chan struct{}, 1), make(chan struct{}, 1)
 	return w
 }
 
 func (w *wire) reset() {
+	if w.greeting {
+		w.doomed = true
+		return
+	}
 	for _, h := range []*half{&w.up, &w.down} {
 		h.buf, h.reset, h.ended = nil, true, true
 	}
 	delete(w.n.conns, w)
 }
 
+func (w *wire) greeted() {
+	w.greeting = false
+	if w.doomed {
+		w.reset()
+		w.wake()
+	}
+}
+
 func (w *wire) wake() {
 	w.up.wake()
 	w.down.wake()
+}
+
+func (w *wire) isGreeting() bool {
+	w.n.mu.Lock()
+	defer w.n.mu.Unlock()
+	return w.greeting
 }
 
 func (h *half) wake() {
@@ -89,12 +113,15 @@ func (e *end) tryRead(p []byte) (n int, wait time.Duration, err error) {
 	switch {
 	case h.reset:
 		return 0, 0, &net.OpError{Op: "read", Net: "tcp", Err: syscall.ECONNRESET}
-	case e.w.n.held && !(e.client && h.ended):
+	case e.w.n.held && !e.w.greeting && !(e.client && h.ended):
 		return 0, wait, nil
 	case len(h.buf) > 0:
 		n = copy(p, h.buf)
 		if h.buf = h.buf[n:]; len(h.buf) == 0 {
 			h.buf = nil
+		}
+		if e.client && e.w.greeting {
+			e.w.greeted()
 		}
 		return n, 0, nil
 	case h.ended:
@@ -110,7 +137,7 @@ func (e *end) tryRead(p []byte) (n int, wait time.Duration, err error) {
 
 func (e *end) Write(p []byte) (int, error) {
 	fault := None
-	if e.client && e.w.n.Meet != nil {
+	if e.client && e.w.n.Meet != nil && !e.w.isGreeting() {
 		fault = e.w.n.Meet(p)
 	}
 	e.w.n.mu.Lock()
