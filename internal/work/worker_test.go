@@ -314,6 +314,7 @@ func TestADeadWorkersTasksRunElsewhere(t *testing.T) {
 		return in.N, nil
 	}
 	inBubble(t, do, func(t *testing.T, b *simnet.Bubble, f *fixture) {
+		defer b.Expire(time.Second)() // the victim's place as rescuer, if it has it
 		// All that the first worker sends from now on is lost.
 		victim := b.Client(t)
 		victim.AddHook(cutOff{&dead})
