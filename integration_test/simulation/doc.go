@@ -18,7 +18,8 @@
 //	I2  bits, counters and dead letters of the ledger agree
 //	I3  each outcome is the one its handlers gave: a task that can succeed is ok, one that
 //	    cannot is failed, with its class, after as many attempts as it had, all of them
-//	    in the handlers' own log
+//	    in the handlers' own log. A task may fail as crashed instead when its worker
+//	    died or was cut off as often as that takes, the last time while it ran alone
 //	I4  executions beyond those needed are bounded by what was in flight at the faults;
 //	    none begins after the outcome, but of a worker that was cut off when it asked
 //	I5  the first outcome in the stream is the only one, and the one in the file
@@ -32,13 +33,18 @@
 // and only the first outcome counts. A producer that is interrupted takes its tasks out
 // of Redis, and with them the attempts they have spent.
 //
-// Not in it: what go-redis pipelines by itself (AutoPipeline keeps timers for the whole
-// process, and a bubble's are good in that bubble only), a Redis that loses writes, runs
-// out of memory or is frozen, and the other programs' Redis commands: those the
-// scenarios have, with real processes.
+// A seed in which simulated time stands still for minutes, because something spins or
+// waits for a mutex whose holder sleeps, ends the process, and says what held it up.
 //
-//	go test ./integration_test/simulation                     the default seeds, about 2 minutes
+// Not in it: faults of a connection's handshake (see package simnet), what go-redis
+// pipelines by itself (AutoPipeline keeps timers for the whole process, and a bubble's
+// are good in that bubble only), a Redis that loses writes, runs out of memory or is
+// frozen, and the other programs' Redis commands: those the scenarios have, with real
+// processes.
+//
+//	go test ./integration_test/simulation                     the default seeds, about a minute
 //	go test ./integration_test/simulation -seeds 1000         that many
+//	go test ./integration_test/simulation -first 1001         others
 //	go test ./integration_test/simulation -seed 17 -v         one, with all that happens in it
 //	go test ./integration_test/simulation -profile workers    only some kinds of faults
 //
