@@ -110,6 +110,29 @@ func TestTheTasksOfOneThatFallsSilentGoBackInTime(t *testing.T) {
 	})
 }
 
+// A worker that was silent beats again, and takes tasks, just when others have heard
+// that it is dead.
+func TestOneThatComesBackKeepsWhatItTakes(t *testing.T) {
+	inBubble(t, func(t *testing.T, r *fixture) {
+		rescuer := r.rescuer(func() []string { return []string{"a"} })
+		die := r.beating(1)
+		r.beating(2)
+		time.Sleep(20 * time.Second)
+		die()
+		time.Sleep(Silence + 2*interval)
+		if err := rescuer.pulse.once(r.ctx); err != nil || !rescuer.pulse.gone(time.Now())[1] {
+			t.Fatal("it is not dead", err)
+		}
+		r.beating(1)
+		time.Sleep(10 * time.Millisecond)
+		r.taken("a", 1, "1")
+		if err := rescuer.round(r.ctx, time.Now()); err != nil {
+			t.Fatal(err)
+		}
+		r.want(t, 0)
+	})
+}
+
 // However often those die that watch, what they know is in Redis.
 func TestDyingWatchersDelayNothing(t *testing.T) {
 	inBubble(t, func(t *testing.T, r *fixture) {

@@ -156,11 +156,40 @@ func (r *Rescuer) round(ctx context.Context, now time.Time) error {
 		} else if leases == nil {
 			continue
 		}
-		if err := r.bury(ctx, lane, r.dead(lane, leases, now)); err != nil {
+		dead := r.dead(lane, leases, now)
+		if err := r.askAgain(ctx, dead); err != nil {
+			return err
+		}
+		if err := r.bury(ctx, lane, dead); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// askAgain leaves out the tasks of workers that have come back since it was heard that
+// they are dead.
+func (r *Rescuer) askAgain(ctx context.Context, dead map[string]string) error {
+	before := r.pulse.gone(time.Now())
+	silent := func(_, lease string) bool { return before[queue.MarkOf(lease)] }
+	if !anyOf(dead, silent) {
+		return nil
+	}
+	if err := r.pulse.once(ctx); err != nil {
+		return err
+	}
+	now := r.pulse.gone(time.Now())
+	maps.DeleteFunc(dead, func(id, lease string) bool { return silent(id, lease) && !now[queue.MarkOf(lease)] })
+	return nil
+}
+
+func anyOf(dead map[string]string, is func(id, lease string) bool) bool {
+	for id, lease := range dead {
+		if is(id, lease) {
+			return true
+		}
+	}
+	return false
 }
 
 // ofLane tells, once, of a lane that cannot be looked at; others can.
