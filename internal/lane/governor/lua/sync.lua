@@ -1,0 +1,511 @@
+-- sync.lua: take one worker's report of a lane, decide the lane's limits, and lease the worker its share.
+-- KEYS[1] weir:{LANE}:flow         (string: the governor's state, packed)
+-- KEYS[2] weir:{LANE}:flow:v       (hash: what of it people read, written when it changes)
+-- KEYS[3] weir:{LANE}:flow:config  (hash: what the operator wants)
+-- ARGV[1] the worker, unique per start  ARGV[2] the epoch it knows, 0 for none
+-- ARGV[3] how many tasks it wants in flight  ARGV[4] has in flight  ARGV[5] could have
+-- ARGV[6] tokens it has not used  ARGV[7] replies since its last report that were no overload
+-- Of requests of that epoch: ARGV[8] replies  ARGV[9] overloads  ARGV[10] the sum of the replies'
+-- latencies  ARGV[11] of their squares (s)  ARGV[12] their histogram, "bucket:count,..."
+-- ARGV[13] the longest Retry-After seen (s), 0 for none  ARGV[14] the age of its request (s)
+-- ARGV[15] requests left of the service's quota, -1 for unknown  ARGV[16] until it is full again (s)
+-- ARGV[17] the time (s), only in tests; all time is Redis' own
+-- Returns {permits, epoch, settle (ms), tokens (-1: no rate), the lane's rate, the worker's share of it
+-- (1/1000 s), wait (ms), limit, state, base (us), ratio (1/1000), interval (ms), lease (ms), why, limit before}.
+-- why is empty unless this call changed something worth telling.
+-- State: 0 open, 1 outage, 2 probing, 3 paused by the service, 4 paused by the operator.
+-- Errors: NEWER when a newer weir wrote state or config, CONFIG when config is no number.
+-- Retry: what was reported twice is counted twice, which no decision rests on; the lease is the same.
+
+local VERSION = 1
+local START = 4                -- the limit of a lane nobody knows yet
+local INTERVAL, PER_WORKER = 0.25, 0.004
+local LEASE = 2
+local KEEP = 3600              -- for how long an idle lane is remembered
+local LO, HI = 1.10, 1.15      -- latency against the baseline: grow below, shrink above
+local OPEN, OUTAGE, PROBING, PAUSED, HELD = 0, 1, 2, 3, 4
+local HAS, WANTS, BUSY, ENDS, EXTRA, BARRED, SLOTS, SEEN = 1, 2, 3, 4, 5, 6, 7, 8
+
+local max, min, floor, ceil, sqrt, exp, log = math.max, math.min, math.floor, math.ceil, math.sqrt, math.exp, math.log
+local function clamp(x, lo, hi) return max(lo, min(hi, x)) end
+
+-- Redis' Lua has cmsgpack; an embedded Redis has only cjson.
+local codec = rawget(_G, 'cmsgpack')
+local pack = codec and codec.pack or cjson.encode
+local unpack_ = codec and codec.unpack or cjson.decode
+
+local clock = redis.call('TIME')
+local now = tonumber(ARGV[17] or '') or clock[1] + clock[2] / 1e6
+local worker, epoch = ARGV[1], tonumber(ARGV[2])
+local wants, busy, slots = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
+local unused, answered = tonumber(ARGV[6]), tonumber(ARGV[7])
+local n, ov, sum, sum2 = tonumber(ARGV[8]), tonumber(ARGV[9]), tonumber(ARGV[10]), tonumber(ARGV[11])
+local after, age = tonumber(ARGV[13]), tonumber(ARGV[14])
+local left, reset = tonumber(ARGV[15]), tonumber(ARGV[16])
+
+-- ---- what the operator wants
+
+local cfg = {}
+local fields = {'format', 'max', 'min', 'limit', 'rate', 'burst', 'paused'}
+for i, v in ipairs(redis.call('HMGET', KEYS[3], unpack(fields))) do
+  cfg[fields[i]] = v and tonumber(v) or 0
+  if v and not tonumber(v) then return redis.error_reply('CONFIG ' .. fields[i] .. ' of the lane is no number') end
+end
+if cfg.format > VERSION then return redis.error_reply('NEWER the lane was configured by a newer weir') end
+
+-- ---- the state
+
+local function fresh(limit, rate)
+  return {
+    v = VERSION, L = limit, ss = 1, st = OPEN, act = now, w = {}, wn = 1,
+    -- the round: what came back since the last decision. Epochs never repeat, also when the state was lost.
+    ep = floor(now * 1000), ws = now, h = {}, n = 0, ov = 0, sum = 0, sum2 = 0, peak = 0, settle = 0, lastL = 0,
+    -- latency: the baselines of three quantiles; the last ratio to them
+    base = 0, b1 = 0, b2 = 0, b3 = 0, baseOK = now, first = 0, meanP = 0, rr = 1, pPrev = 0,
+    hot = 0, hotT = 0, latLim = 0, serL = 0, serPL = 0, serP = 0, serN = 0, prb = 0, prbL = 0,
+    -- growth: the ceiling and until when, steps, what the last growth bought
+    ceil = 0, ceilU = 0, hold = 2, boost = 1, refL = 0, refM = 0, holdX = 0,
+    -- overload: its background share; the limit before; outages
+    fb = 0, preL = 0, preT = 0, lastOK = now, cool = 0.5, openU = 0, saved = 0, prober = 0,
+    -- quota
+    R = rate, cfgR = 0, minR = 0, tat = 0, pause = 0, pEnd = 0, okS = 0, lastEv = 0, nextR = 0, rH = 20, rB = 1,
+    okRate = 0, okT = now, okN = 0, hdrT = 0, rl = 0,
+    learn = 0, held = 0, again = 0, why = 'new', whyT = now,
+  }
+end
+
+local raw = redis.call('GET', KEYS[1])
+local s = raw and unpack_(raw)
+if s and s.v > VERSION then return redis.error_reply('NEWER the lane is governed by a newer weir') end
+local lapsed = false
+if not s or s.v < VERSION then
+  s, lapsed = fresh(START, 0), epoch > 0 -- somebody may have tasks in flight
+elseif now < s.act - LEASE then
+  s, lapsed = fresh(s.L, s.R), true      -- another Redis, whose clock is behind
+end
+now = max(now, s.act)
+local interval = max(INTERVAL, PER_WORKER * s.wn)
+local lease = max(LEASE, 4 * interval)
+
+local was = {L = s.L, st = s.st, R = s.R, held = s.held}
+local why = ''
+
+local function new_round()
+  s.ep, s.ws, s.h, s.n, s.ov, s.sum, s.sum2, s.peak, s.settle = s.ep + 1, now, {}, 0, 0, 0, 0, 0, 0
+  local limit = s.prb == 1 and s.prbL or s.L
+  if limit < 0.9 * s.lastL or limit > 1.1 * s.lastL then -- let the old traffic drain first
+    s.settle, s.pPrev = 1.5 * s.base * max(1, s.pPrev), 0
+  end
+  s.lastL = limit
+end
+
+-- ---- the workers
+
+local me = s.w[worker] or {0, 0, 0, 0, 0, 0, 0, 0}
+me[WANTS], me[BUSY], me[SLOTS], me[ENDS], me[SEEN] = wants, busy, slots, now + lease, now
+s.w[worker] = me
+local workers, all_wants, all_slots, all_busy, others_have, extras = 0, 0, 0, 0, 0, 0
+for id, w in pairs(s.w) do
+  if w[ENDS] <= now then
+    s.w[id] = nil
+  else
+    workers, all_wants, all_slots = workers + 1, all_wants + w[WANTS], all_slots + w[SLOTS]
+    if w[SEEN] > now - 2.5 * interval then all_busy = all_busy + w[BUSY] end
+    if id ~= worker then
+      others_have = others_have + w[HAS]
+      if w[EXTRA] > 0 then extras = extras + 1 end
+    end
+  end
+end
+s.wn = workers
+
+local LOWEST = max(1, cfg.min)
+local HIGHEST = max(LOWEST, cfg.max > 0 and cfg.max or all_slots)
+local function set(limit, reason)
+  if cfg.limit > 0 then return end
+  limit = clamp(limit, LOWEST, HIGHEST)
+  if floor(limit) ~= floor(s.L) then why = reason end
+  s.L = limit
+end
+
+if now - s.act > 30 then -- idle: what was known is old
+  s.L, s.ss = max(min(s.L, START), s.L / 2), 1
+end
+if now - s.act > lease then lapsed = true end
+if lapsed then -- nobody has a lease: for a while everyone keeps what he has
+  s.learn, s.lastOK = now + 2 * interval, now
+  new_round()
+end
+s.act = now
+
+-- ---- the report
+
+if epoch == s.ep and n + ov > 0 then
+  for bucket, count in string.gmatch(ARGV[12], '(%d+):(%d+)') do
+    s.h[bucket] = (s.h[bucket] or 0) + tonumber(count)
+  end
+  s.n, s.ov, s.sum, s.sum2 = s.n + n, s.ov + ov, s.sum + sum, s.sum2 + sum2
+end
+s.okN, s.okS = s.okN + answered, s.okS + answered
+if answered > 0 then s.lastOK = now end
+if now - s.okT >= 1 then
+  s.okRate = s.okRate + 0.5 * (s.okN / (now - s.okT) - s.okRate)
+  s.okT, s.okN = now, 0
+end
+
+-- ---- quota: the rate, and pauses the service asked for
+
+if s.cfgR ~= cfg.rate then s.cfgR, s.R, s.minR = cfg.rate, cfg.rate, cfg.rate end
+if s.R > 0 then
+  s.minR = min(s.minR, s.R)
+  if unused > 0 then s.tat = max(now, s.tat - unused / s.R) end
+end
+
+-- A 429 after a while of none: what came through meanwhile is what the service allows.
+local function learn_rate()
+  if s.lastEv == 0 then
+    s.R, s.rH = 0.7 * s.okRate, 3
+    if cfg.rate > 0 then s.R = min(cfg.rate, s.R) end
+    s.R = max(0.5, s.R)
+  else
+    local allowed = s.okS / (now - s.lastEv)
+    if s.minR >= allowed then -- never less was asked for, so that is exact
+      s.R, s.rH = 0.98 * allowed, clamp(s.rH * 1.5, 10, 120)
+    else
+      s.R, s.rH = min(0.97 * s.R, max(allowed, 0.7 * s.R)), clamp(s.rH * 1.5, 5, 120)
+    end
+  end
+  s.R = max(0.2, s.R)
+  s.minR, s.lastEv, s.okS, s.nextR, s.rB = s.R, now, 0, now + after + s.rH, 1
+  why = string.format('the service asked to wait %.0f s', after)
+end
+
+if left >= 0 and reset > 0.05 then
+  s.hdrT = now
+  if left <= 0 then
+    s.pause = max(s.pause, now + reset)
+  else
+    local even = 0.98 * left / reset
+    s.R = s.R == 0 and even or s.R + 0.5 * (even - s.R)
+    if cfg.rate > 0 then s.R = min(cfg.rate, s.R) end
+  end
+elseif after > 0 then
+  if now - age >= s.pEnd and now >= s.pEnd then learn_rate() end -- not the tail of the last
+  s.pause = max(s.pause, now + after * (1 + 0.05 * (floor(now * 1e6) % 1000) / 1000))
+  s.pEnd = s.pause
+elseif s.R > 0 and (cfg.rate == 0 or s.R < cfg.rate) and s.rl == 1
+  and now - s.hdrT > 60 and now > s.nextR and now > s.pause then
+  s.R = s.R * (1 + min(0.32, 0.02 * s.rB))
+  if cfg.rate > 0 then s.R = min(cfg.rate, s.R) end
+  s.rB, s.nextR = s.rB * 2, now + 2.5
+end
+
+-- ---- the limit
+
+local function trip()
+  if s.st == OPEN then
+    s.saved = s.L
+    if now - s.preT < 5 then s.saved = max(s.L, s.preL) end
+    why = string.format('outage: %d of %d failed', s.ov, s.n + s.ov)
+  end
+  s.st, s.openU = OUTAGE, now + max(after, s.cool)
+  s.cool, s.prb = min(3, s.cool * 2), 0
+  new_round()
+end
+
+local function recover()
+  s.st, s.ss, s.cool = OPEN, 1, 0.5
+  s.ceil, s.ceilU = max(1, 0.9 * s.saved), now + 5
+  set(min(START, s.saved / 2), '')
+  why = string.format('recovered, ramp to %.0f', s.ceil)
+  new_round()
+end
+
+local buckets = {}
+local function quantile(q)
+  local rank, c = q * s.n, 0
+  for _, b in ipairs(buckets) do
+    local k = s.h[tostring(b)]
+    if c + k >= rank then return 1e-4 * 2 ^ ((b + (rank - c) / k) / 8) end
+    c = c + k
+  end
+  return 0
+end
+
+local function rebase(p)
+  s.b1, s.b2, s.b3, s.base, s.baseOK = p[1], p[2], p[3], p[2], now
+end
+
+local function dead() return now - s.lastOK > max(2, 8 * s.base) end
+
+-- Is there enough to decide upon? Closing too early biases latency low, since fast
+-- replies arrive first.
+local function closes(elapsed, reacts)
+  local all = s.n + s.ov
+  local longest = max(1, 4 * s.base + 2 * interval)
+  if s.ov >= 3 and reacts and elapsed >= 2 * interval then return true end
+  if all == 0 and s.base > 0 and dead() then return true end
+  if all >= clamp(1.5 * s.L, 30, 150) and elapsed >= s.settle + max(interval, 4 * s.meanP) then return true end
+  if s.ov >= 3 and elapsed >= longest then return true end
+  return elapsed >= max(8, 4 * longest)
+end
+
+local function cut_overload(elapsed, share)
+  local before = s.L
+  -- A rejected permit rests for one latency, so rejections per rest are the excess.
+  local cut = clamp(s.ov / max(1, elapsed / max(interval, s.base)) / s.L, 0.03, 0.5)
+  if now - s.preT > 5 then s.preL, s.preT = s.L, now end
+  set(s.L * (1 - cut), string.format('overload %.1f%%', 100 * share))
+  s.hold = (s.ceil > 0 and before > 0.9 * s.ceil and before < 1.3 * s.ceil) and min(30, s.hold * 2) or 2
+  s.ceil, s.ceilU = s.L, now + s.hold
+  s.ss, s.boost, s.serL, s.hot = 0, 1, 0, 0
+end
+
+local function track(q, b)
+  if q < 0.85 * b then return b + 0.4 * (q - b) end
+  if q < b then return b + 0.1 * (q - b) end
+  if q < 1.15 * b then return b + 0.05 * (q - b) end
+  return b
+end
+
+local function cut_latency(p, rr, hi)
+  s.latLim, s.hotT = s.latLim + 1, now
+  -- A queue of our own shrinks with the limit; a service that merely became slower does not.
+  if s.serL == 0 then
+    s.serL, s.serPL, s.serP, s.serN = s.L, s.L, rr, 0
+  elseif s.L <= 0.8 * s.serPL or s.L <= 2 then
+    s.serN = rr > 0.9 * s.serP and s.serN + 1 or 0
+    s.serPL, s.serP = s.L, rr
+  end
+  if s.serN >= 2 or (s.serN >= 1 and s.L <= 2) then
+    rebase(p)
+    set(max(s.L, 0.7 * s.serL), 'the service is slower, whatever the limit')
+    s.serL = 0
+    return
+  end
+  if s.peak > 0.5 * s.L then
+    s.ss = 0
+    set(s.L * clamp(hi / rr, 0.6, 0.97), string.format('latency %.1fx baseline (%.0f ms)', rr, s.base * 1000))
+  end
+  s.boost = 1
+end
+
+-- Throughput is limit / latency (Little): growth that buys none is taken back.
+local function gains(mean, noise)
+  if s.refL == 0 or s.L < 0.7 * s.refL then
+    s.refL, s.refM = s.L, mean
+  elseif s.L <= 1.1 * s.refL then
+    s.refM = s.refM + 0.3 * (mean - s.refM)
+  elseif s.L >= 1.5 * s.refL then
+    local slower, gain = mean / s.refM, s.L / s.refL
+    if s.n >= 60 and slower > (1 + 0.65 * (gain - 1)) * exp(1.5 * noise) then
+      s.holdX = clamp(2 * s.holdX, 15, 120)
+      s.ceil, s.ceilU = max(1, 0.9 * s.refL), now + s.holdX
+      set(s.ceil, string.format('no gain: latency x%.2f for load x%.2f', slower, gain))
+      s.ss, s.boost = 0, 1
+      return false
+    end
+    if slower < 1 + 0.4 * (gain - 1) then s.refL, s.refM = s.L, mean end
+  end
+  return true
+end
+
+local function grow()
+  if s.ceil > 0 and s.L < s.ceil then
+    local to = s.ss == 1 and s.L * 2 or s.L * 1.25 + 1
+    if to >= s.ceil then s.ss = 0 end
+    set(min(s.ceil, to), 'grows to its ceiling')
+  elseif s.ceil > 0 and now < s.ceilU then
+    return
+  elseif s.ss == 1 then
+    set(s.L * 2, 'slow start')
+  else
+    set(s.L + max(1, s.L * min(0.25, 0.05 * s.boost)), 'probes upwards')
+    s.boost = s.boost * 1.5
+    if s.ceil > 0 and s.L > 1.5 * s.ceil then s.ceil, s.hold = 0, 2 end
+  end
+end
+
+local function by_latency(p)
+  local mean = s.sum / s.n
+  local noise = sqrt(max(0, s.sum2 / s.n - mean * mean) / s.n) / mean
+  s.meanP = min(mean, 5)
+  if s.base == 0 then -- measured once more at the first limit: young samples are biased low
+    rebase(p)
+    s.again, s.first = 1, 1
+    return
+  end
+  if s.first == 1 then s.first, s.b1, s.b2, s.b3 = 0, p[1], p[2], p[3] end
+  s.b1, s.b2, s.b3 = track(p[1], s.b1), track(p[2], s.b2), track(p[3], s.b3)
+  s.base = s.b2
+  local r1, r2, r3 = p[1] / s.b1, p[2] / s.b2, p[3] / s.b3
+  local rr = r1 + r2 + r3 - max(r1, r2, r3) - min(r1, r2, r3)
+  s.rr, s.pPrev = rr, rr
+  local se = min(0.15, 1.25 * log(p[3] / p[1]) / 1.349 / sqrt(s.n))
+  local lo, hi = LO * exp(0.5 * se), HI * exp(2 * se)
+  if rr < 1.07 then s.baseOK, s.latLim = now, 0 end
+  if rr <= hi then s.hot = 0 end
+  if rr > hi and rr < 2 and s.hot == 0 then
+    s.hot = 1 -- one round above is noise until the next one agrees
+  elseif rr > hi then
+    cut_latency(p, rr, hi)
+  elseif rr < lo or s.ss == 1 or now - s.hotT > 20 then
+    if rr < 1.05 or s.L >= s.serL then s.serL = 0 end
+    if s.peak >= 0.8 * floor(s.L) and gains(mean, noise) then grow() end
+  else
+    s.latLim, s.boost, s.ss = s.latLim + 1, 1, 0
+  end
+  if s.latLim > 3 and now - s.baseOK > 60 and s.L >= 2 then
+    s.prb, s.prbL = 1, max(1, floor(s.L / 2))
+  end
+end
+
+local function decide()
+  local elapsed, all = now - s.ws, s.n + s.ov
+  local usual = all * s.fb
+  local reacts = s.ov > 2 * usual + 2 * sqrt(usual) + 0.5
+  if not closes(elapsed, reacts) then return end
+  if all == 0 then
+    if dead() and s.peak >= 3 and s.peak >= 0.5 * s.L then trip() else new_round() end
+    return
+  end
+  s.rl = 0
+  local share = s.ov / all
+  if s.ov >= 3 and share >= 0.9 and now - s.lastOK > max(0.5, 3 * s.base) then
+    trip()
+    return
+  end
+  for b in pairs(s.h) do buckets[#buckets + 1] = tonumber(b) end
+  table.sort(buckets)
+  local p = {quantile(0.25), quantile(0.5), quantile(0.75)}
+  if s.prb == 1 then
+    s.prb = 0
+    if s.n >= 10 then rebase(p) end
+  else
+    if share < 0.15 then s.fb = s.fb + 0.1 * (share - s.fb) end -- a storm is no background
+    if reacts then
+      cut_overload(elapsed, share)
+    elseif s.n >= 10 then
+      by_latency(p)
+    end
+  end
+  new_round()
+  if s.again == 1 then s.again, s.settle = 0, 1.5 * s.base end
+end
+
+local limit
+if s.st == OUTAGE then
+  limit = 0
+  if now >= s.openU then
+    s.st, limit = PROBING, 1
+    new_round()
+  end
+elseif s.st == PROBING then
+  if s.n > 0 then
+    recover()
+  elseif s.ov > 0 or now - s.ws > max(2, 8 * s.base) then
+    trip()
+  end
+elseif now >= s.pause and cfg.paused == 0 then
+  s.peak = max(s.peak, all_busy)
+  decide()
+else
+  s.ws, s.peak = now, 0
+end
+if cfg.limit > 0 then s.L, s.prb = cfg.limit, 0 end
+if cfg.max > 0 then s.L = min(s.L, HIGHEST) end
+s.L = max(s.L, LOWEST)
+if s.st == OPEN then
+  limit = s.prb == 1 and s.prbL or s.L
+elseif s.st == PROBING then
+  limit = 1
+else
+  limit = 0
+end
+
+-- ---- the share
+
+-- The integer part of its share is everybody's; what remains are extras, which pass
+-- from one to the next each second: so a limit below the number of workers serves all.
+local function share_of(whole)
+  local free = whole - others_have
+  if all_wants <= whole then
+    me[EXTRA] = 0
+    return min(wants, free)
+  end
+  local given = 0
+  for _, w in pairs(s.w) do given = given + floor(whole * w[WANTS] / all_wants) end
+  local mine = floor(whole * wants / all_wants)
+  if me[EXTRA] > 0 and now - me[EXTRA] > 1 then
+    me[EXTRA], me[BARRED] = 0, now + 0.2
+  elseif mine < wants and now > me[BARRED] and extras < whole - given and free > mine then
+    if me[EXTRA] == 0 then me[EXTRA] = now end
+    mine = mine + 1
+  else
+    me[EXTRA] = 0
+  end
+  return min(mine, free)
+end
+
+-- Exactly one probe in the cluster, once nobody holds a permit he does not use.
+local function probe()
+  for id, w in pairs(s.w) do
+    if id ~= worker and w[HAS] > w[BUSY] then return 0 end
+  end
+  if wants == 0 or s.prober == s.ep then return 0 end
+  s.prober = s.ep
+  return busy + 1
+end
+
+local permits
+if cfg.paused == 1 then
+  permits = 0
+elseif now < s.learn then
+  permits = min(busy, wants)
+elseif s.st == PROBING then
+  permits = probe()
+else
+  permits = clamp(share_of(floor(limit + 1e-9)), 0, wants)
+end
+me[HAS] = max(permits, busy)
+
+-- ---- tokens of the rate (GCRA), leased in chunks
+
+local tokens, rate = -1, 0
+if s.R > 0 then
+  local part = all_wants > 0 and wants / all_wants or 1
+  rate = s.R * part
+  local burst = cfg.burst > 0 and cfg.burst or max(1, s.R * 2 * interval)
+  local need = min(max(1, ceil(s.R * interval * 1.2 * part)), wants)
+  s.tat = max(s.tat, now)
+  local have = floor((now - s.tat) * s.R + burst + 1e-9)
+  if have < need then s.rl = 1 end
+  tokens = clamp(have, 0, need)
+  if now < s.pause or cfg.paused == 1 then tokens = 0 end
+  s.tat = s.tat + tokens / s.R
+end
+
+-- ---- keep it, show it, answer
+
+local state, wait = s.st, 0
+if cfg.paused == 1 then
+  state = HELD
+elseif s.st == OUTAGE then
+  wait = s.openU - now
+elseif now < s.pause then
+  state, wait = PAUSED, s.pause - now
+end
+s.held = cfg.paused
+if s.held ~= was.held then why = s.held == 1 and 'paused by the operator' or 'resumed by the operator' end
+if why ~= '' then s.why, s.whyT = why, now end
+
+redis.call('SET', KEYS[1], pack(s), 'PX', string.format('%.0f', (KEEP + max(0, s.pause - now)) * 1000))
+local function ms(x) return floor(x * 1000 + 0.5) end
+if not raw or why ~= '' or floor(was.L) ~= floor(s.L) or was.st ~= s.st or floor(was.R) ~= floor(s.R) then
+  redis.call('HSET', KEYS[2], 'limit', floor(s.L), 'from', floor(was.L), 'why', s.why, 'state', state,
+    'rate', string.format('%.2f', s.R), 'ratio', string.format('%.2f', s.rr), 'base_ms', ms(s.base),
+    'pause', string.format('%.3f', s.pause), 'at', string.format('%.3f', now))
+  redis.call('PEXPIRE', KEYS[2], KEEP * 1000)
+end
+return {permits, s.ep, ms(s.settle), tokens, ms(s.R), ms(rate), ms(wait), floor(s.L), state, floor(s.base * 1e6),
+  ms(s.rr), ms(interval), ms(lease), why, floor(was.L)}

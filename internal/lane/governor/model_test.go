@@ -1,0 +1,628 @@
+package governor
+
+import (
+	"fmt"
+	"maps"
+	"math"
+	"slices"
+	"strings"
+)
+
+// model decides as sync.lua does, in Go: much faster, for long statistics. A test holds
+// the two together, step by step. Fields are those of the script's state.
+type model struct {
+	cfg     Config
+	cfgRate float64
+	reset   bool // there is no state
+
+	limit             float64
+	slowStart         bool
+	state             State
+	act               float64
+	workers           map[string]*modelWorker
+	count             int
+	epoch             int64
+	ws                float64
+	h                 map[int]int
+	n, ov             int
+	sum, sum2         float64
+	peak              int
+	settle, lastL     float64
+	base              float64
+	b                 [3]float64
+	baseOK            float64
+	first, again      bool
+	meanP, rr, pPrev  float64
+	hot               bool
+	hotT              float64
+	latLim            int
+	serL, serPL, serP float64
+	serN              int
+	prb               bool
+	prbL              float64
+
+	ceil, ceilU, hold, boost, refL, refM, holdX float64
+
+	fb, preL, preT, lastOK, cool, openU, saved float64
+	prober                                     int64
+
+	R, minR, tat, pause, pEnd, okS, lastEv, nextR, rH, rB float64
+	okRate, okT, okN, hdrT                                float64
+	rl                                                    bool
+	learn                                                 float64
+	held                                                  bool
+
+	// of one call
+	now, interval float64
+	rep           Report
+	why           string
+	lowest, most  float64
+}
+
+type modelWorker struct {
+	has, wants, busy         int
+	ends, extra, barred, saw float64
+	slots                    int
+}
+
+func newModel(cfg Config) *model { return &model{cfg: cfg, reset: true} }
+
+func clampF(x, lo, hi float64) float64 { return math.Max(lo, math.Min(hi, x)) }
+
+func (m *model) fresh(limit, rate float64) {
+	now := m.now
+	*m = model{cfg: m.cfg, rep: m.rep, now: now,
+		limit: limit, slowStart: true, act: now, workers: map[string]*modelWorker{}, count: 1,
+		epoch: int64(math.Floor(now * 1000)), ws: now, h: map[int]int{},
+		baseOK: now, rr: 1, hold: 2, boost: 1, lastOK: now, cool: 0.5, R: rate, rH: 20, rB: 1, okT: now}
+}
+
+func (m *model) newRound() {
+	m.epoch++
+	m.ws, m.h, m.n, m.ov, m.sum, m.sum2, m.peak, m.settle = m.now, map[int]int{}, 0, 0, 0, 0, 0, 0
+	limit := m.limit
+	if m.prb {
+		limit = m.prbL
+	}
+	if limit < 0.9*m.lastL || limit > 1.1*m.lastL {
+		m.settle, m.pPrev = 1.5*m.base*math.Max(1, m.pPrev), 0
+	}
+	m.lastL = limit
+}
+
+func (m *model) set(limit float64, why string) {
+	if m.cfg.Limit > 0 {
+		return
+	}
+	limit = clampF(limit, m.lowest, m.most)
+	if math.Floor(limit) != math.Floor(m.limit) {
+		m.why = why
+	}
+	m.limit = limit
+}
+
+func (m *model) sync(now float64, r Report) Grant {
+	const start, leaseS = 4, 2
+	m.now, m.rep = now, r
+	lapsed := false
+	if m.reset {
+		m.fresh(start, 0)
+		lapsed = r.Epoch > 0
+	} else if now < m.act-leaseS {
+		m.fresh(m.limit, m.R)
+		lapsed = true
+	}
+	m.now = math.Max(m.now, m.act)
+	now = m.now
+	m.interval = math.Max(0.25, 0.004*float64(m.count))
+	lease := math.Max(leaseS, 4*m.interval)
+	before, wasHeld := m.limit, m.held
+	m.why = ""
+
+	me := m.workers[r.Worker]
+	if me == nil {
+		me = &modelWorker{}
+		m.workers[r.Worker] = me
+	}
+	me.wants, me.busy, me.slots, me.ends, me.saw = r.Wants, r.InFlight, r.Slots, now+lease, now
+	count, allWants, allSlots, allBusy, othersHave, extras := 0, 0, 0, 0, 0, 0
+	for id, w := range m.workers {
+		if w.ends <= now {
+			delete(m.workers, id)
+			continue
+		}
+		count, allWants, allSlots = count+1, allWants+w.wants, allSlots+w.slots
+		if w.saw > now-2.5*m.interval {
+			allBusy += w.busy
+		}
+		if id != r.Worker {
+			othersHave += w.has
+			if w.extra > 0 {
+				extras++
+			}
+		}
+	}
+	m.count = count
+	m.lowest = math.Max(1, float64(m.cfg.Min))
+	m.most = float64(allSlots)
+	if m.cfg.Max > 0 {
+		m.most = float64(m.cfg.Max)
+	}
+	m.most = math.Max(m.lowest, m.most)
+	if now-m.act > 30 {
+		m.limit, m.slowStart = math.Max(math.Min(m.limit, start), m.limit/2), true
+	}
+	if now-m.act > lease {
+		lapsed = true
+	}
+	if lapsed {
+		m.learn, m.lastOK = now+2*m.interval, now
+		m.newRound()
+	}
+	m.act = now
+
+	m.countReport()
+	m.quota()
+	m.decideState(allBusy)
+
+	limit := 0.0
+	if m.cfg.Limit > 0 {
+		m.limit, m.prb = float64(m.cfg.Limit), false
+	}
+	if m.cfg.Max > 0 {
+		m.limit = math.Min(m.limit, m.most)
+	}
+	m.limit = math.Max(m.limit, m.lowest)
+	switch {
+	case m.state == Open && m.prb:
+		limit = m.prbL
+	case m.state == Open:
+		limit = m.limit
+	case m.state == Probing:
+		limit = 1
+	}
+
+	permits := 0
+	switch {
+	case m.cfg.Paused:
+	case now < m.learn:
+		permits = min(r.InFlight, r.Wants)
+	case m.state == Probing:
+		permits = m.probe()
+	default:
+		permits = min(max(m.share(me, int(math.Floor(limit+1e-9)), allWants, othersHave, extras), 0), r.Wants)
+	}
+	me.has = max(permits, r.InFlight)
+
+	tokens, rate := -1, 0.0
+	if m.R > 0 {
+		part := 1.0
+		if allWants > 0 {
+			part = float64(r.Wants) / float64(allWants)
+		}
+		rate = m.R * part
+		burst := math.Max(1, m.R*2*m.interval)
+		if m.cfg.Burst > 0 {
+			burst = float64(m.cfg.Burst)
+		}
+		need := math.Min(math.Max(1, math.Ceil(m.R*m.interval*1.2*part)), float64(r.Wants))
+		m.tat = math.Max(m.tat, now)
+		have := math.Floor((now-m.tat)*m.R + burst + 1e-9)
+		if have < need {
+			m.rl = true
+		}
+		k := clampF(have, 0, need)
+		if now < m.pause || m.cfg.Paused {
+			k = 0
+		}
+		m.tat += k / m.R
+		tokens = int(k)
+	}
+
+	state, wait := m.state, 0.0
+	switch {
+	case m.cfg.Paused:
+		state = Held
+	case m.state == Outage:
+		wait = m.openU - now
+	case now < m.pause:
+		state, wait = Paused, m.pause-now
+	}
+	m.held = m.cfg.Paused
+	if m.held != wasHeld {
+		m.why = "resumed by the operator"
+		if m.held {
+			m.why = "paused by the operator"
+		}
+	}
+	ms := func(x float64) int64 { return int64(math.Floor(x*1000 + 0.5)) }
+	g, err := parseGrant([]any{int64(permits), m.epoch, ms(m.settle), int64(tokens), ms(m.R), ms(rate), ms(wait),
+		int64(math.Floor(m.limit)), int64(state), int64(math.Floor(m.base * 1e6)), ms(m.rr), ms(m.interval), ms(lease),
+		m.why, int64(math.Floor(before))})
+	if err != nil {
+		panic(err)
+	}
+	return g
+}
+
+func (m *model) countReport() {
+	r, now := m.rep, m.now
+	if r.Epoch == m.epoch && r.Samples.N+r.Overloads > 0 {
+		for b, k := range r.Samples.counts {
+			m.h[b] += k
+		}
+		m.n += r.Samples.N
+		m.ov += r.Overloads
+		m.sum += r.Samples.Sum
+		m.sum2 += r.Samples.Squares
+	}
+	m.okN += float64(r.Answered)
+	m.okS += float64(r.Answered)
+	if r.Answered > 0 {
+		m.lastOK = now
+	}
+	if now-m.okT >= 1 {
+		m.okRate += 0.5 * (m.okN/(now-m.okT) - m.okRate)
+		m.okT, m.okN = now, 0
+	}
+}
+
+func (m *model) capRate() {
+	if m.cfg.Rate > 0 {
+		m.R = math.Min(m.cfg.Rate, m.R)
+	}
+}
+
+func (m *model) quota() {
+	r, now := m.rep, m.now
+	if m.cfgRate != m.cfg.Rate {
+		m.cfgRate, m.R, m.minR = m.cfg.Rate, m.cfg.Rate, m.cfg.Rate
+	}
+	if m.R > 0 {
+		m.minR = math.Min(m.minR, m.R)
+		if r.Unused > 0 {
+			m.tat = math.Max(now, m.tat-float64(r.Unused)/m.R)
+		}
+	}
+	after, reset := r.RetryAfter.Seconds(), r.Reset.Seconds()
+	switch {
+	case r.Remaining >= 0 && reset > 0.05:
+		m.hdrT = now
+		if r.Remaining <= 0 {
+			m.pause = math.Max(m.pause, now+reset)
+			break
+		}
+		even := 0.98 * float64(r.Remaining) / reset
+		if m.R == 0 {
+			m.R = even
+		} else {
+			m.R += 0.5 * (even - m.R)
+		}
+		m.capRate()
+	case after > 0:
+		if now-r.Age.Seconds() >= m.pEnd && now >= m.pEnd {
+			m.learnRate(after)
+		}
+		m.pause = math.Max(m.pause, now+after*(1+0.05*math.Mod(math.Floor(now*1e6), 1000)/1000))
+		m.pEnd = m.pause
+	case m.R > 0 && (m.cfg.Rate == 0 || m.R < m.cfg.Rate) && m.rl && now-m.hdrT > 60 && now > m.nextR && now > m.pause:
+		m.R *= 1 + math.Min(0.32, 0.02*m.rB)
+		m.capRate()
+		m.rB, m.nextR = m.rB*2, now+2.5
+	}
+}
+
+func (m *model) learnRate(after float64) {
+	now := m.now
+	if m.lastEv == 0 {
+		m.R, m.rH = 0.7*m.okRate, 3
+		m.capRate()
+		m.R = math.Max(0.5, m.R)
+	} else if allowed := m.okS / (now - m.lastEv); m.minR >= allowed {
+		m.R, m.rH = 0.98*allowed, clampF(m.rH*1.5, 10, 120)
+	} else {
+		m.R, m.rH = math.Min(0.97*m.R, math.Max(allowed, 0.7*m.R)), clampF(m.rH*1.5, 5, 120)
+	}
+	m.R = math.Max(0.2, m.R)
+	m.minR, m.lastEv, m.okS, m.nextR, m.rB = m.R, now, 0, now+after+m.rH, 1
+	m.why = fmt.Sprintf("the service asked to wait %.0f s", after)
+}
+
+func (m *model) decideState(allBusy int) {
+	switch {
+	case m.state == Outage:
+		if m.now >= m.openU {
+			m.state = Probing
+			m.newRound()
+		}
+	case m.state == Probing:
+		if m.n > 0 {
+			m.state, m.slowStart, m.cool = Open, true, 0.5
+			m.ceil, m.ceilU = math.Max(1, 0.9*m.saved), m.now+5
+			m.set(math.Min(4, m.saved/2), "")
+			m.why = fmt.Sprintf("recovered, ramp to %.0f", m.ceil)
+			m.newRound()
+		} else if m.ov > 0 || m.now-m.ws > math.Max(2, 8*m.base) {
+			m.trip()
+		}
+	case m.now >= m.pause && !m.cfg.Paused:
+		m.peak = max(m.peak, allBusy)
+		m.decide()
+	default:
+		m.ws, m.peak = m.now, 0
+	}
+}
+
+func (m *model) trip() {
+	if m.state == Open {
+		m.saved = m.limit
+		if m.now-m.preT < 5 {
+			m.saved = math.Max(m.limit, m.preL)
+		}
+		m.why = fmt.Sprintf("outage: %d of %d failed", m.ov, m.n+m.ov)
+	}
+	m.state, m.openU = Outage, m.now+math.Max(m.rep.RetryAfter.Seconds(), m.cool)
+	m.cool, m.prb = math.Min(3, m.cool*2), false
+	m.newRound()
+}
+
+func (m *model) dead() bool { return m.now-m.lastOK > math.Max(2, 8*m.base) }
+
+func (m *model) closes(elapsed float64, reacts bool) bool {
+	all := m.n + m.ov
+	longest := math.Max(1, 4*m.base+2*m.interval)
+	return m.ov >= 3 && reacts && elapsed >= 2*m.interval ||
+		all == 0 && m.base > 0 && m.dead() ||
+		float64(all) >= clampF(1.5*m.limit, 30, 150) && elapsed >= m.settle+math.Max(m.interval, 4*m.meanP) ||
+		m.ov >= 3 && elapsed >= longest ||
+		elapsed >= math.Max(8, 4*longest)
+}
+
+func (m *model) quantile(keys []int, q float64) float64 {
+	rank, c := q*float64(m.n), 0.0
+	for _, b := range keys {
+		k := float64(m.h[b])
+		if c+k >= rank {
+			return 1e-4 * math.Exp2((float64(b)+(rank-c)/k)/8)
+		}
+		c += k
+	}
+	return 0
+}
+
+func (m *model) rebase(p [3]float64) { m.b, m.base, m.baseOK = p, p[1], m.now }
+
+func (m *model) decide() {
+	elapsed, all := m.now-m.ws, float64(m.n+m.ov)
+	usual, ov := all*m.fb, float64(m.ov)
+	reacts := ov > 2*usual+2*math.Sqrt(usual)+0.5
+	if !m.closes(elapsed, reacts) {
+		return
+	}
+	if all == 0 {
+		if m.dead() && m.peak >= 3 && float64(m.peak) >= 0.5*m.limit {
+			m.trip()
+		} else {
+			m.newRound()
+		}
+		return
+	}
+	m.rl = false
+	share := ov / all
+	if m.ov >= 3 && share >= 0.9 && m.now-m.lastOK > math.Max(0.5, 3*m.base) {
+		m.trip()
+		return
+	}
+	keys := slices.Sorted(maps.Keys(m.h))
+	p := [3]float64{m.quantile(keys, 0.25), m.quantile(keys, 0.5), m.quantile(keys, 0.75)}
+	if m.prb {
+		m.prb = false
+		if m.n >= 10 {
+			m.rebase(p)
+		}
+	} else {
+		if share < 0.15 {
+			m.fb += 0.1 * (share - m.fb)
+		}
+		if reacts {
+			m.cutOverload(elapsed, share)
+		} else if m.n >= 10 {
+			m.byLatency(p)
+		}
+	}
+	m.newRound()
+	if m.again {
+		m.again, m.settle = false, 1.5*m.base
+	}
+}
+
+func (m *model) cutOverload(elapsed, share float64) {
+	before := m.limit
+	cut := clampF(float64(m.ov)/math.Max(1, elapsed/math.Max(m.interval, m.base))/m.limit, 0.03, 0.5)
+	if m.now-m.preT > 5 {
+		m.preL, m.preT = m.limit, m.now
+	}
+	m.set(m.limit*(1-cut), fmt.Sprintf("overload %.1f%%", 100*share))
+	if m.ceil > 0 && before > 0.9*m.ceil && before < 1.3*m.ceil {
+		m.hold = math.Min(30, m.hold*2)
+	} else {
+		m.hold = 2
+	}
+	m.ceil, m.ceilU = m.limit, m.now+m.hold
+	m.slowStart, m.boost, m.serL, m.hot = false, 1, 0, false
+}
+
+func (m *model) byLatency(p [3]float64) {
+	n := float64(m.n)
+	mean := m.sum / n
+	noise := math.Sqrt(math.Max(0, m.sum2/n-mean*mean)/n) / mean
+	m.meanP = math.Min(mean, 5)
+	if m.base == 0 {
+		m.rebase(p)
+		m.again, m.first = true, true
+		return
+	}
+	if m.first {
+		m.first, m.b = false, p
+	}
+	var r [3]float64
+	for k, q := range p {
+		b := m.b[k]
+		switch {
+		case q < 0.85*b:
+			b += 0.4 * (q - b)
+		case q < b:
+			b += 0.1 * (q - b)
+		case q < 1.15*b:
+			b += 0.05 * (q - b)
+		}
+		m.b[k], r[k] = b, q/b
+	}
+	m.base = m.b[1]
+	rr := r[0] + r[1] + r[2] - math.Max(r[0], math.Max(r[1], r[2])) - math.Min(r[0], math.Min(r[1], r[2]))
+	m.rr, m.pPrev = rr, rr
+	se := math.Min(0.15, 1.25*math.Log(p[2]/p[0])/1.349/math.Sqrt(n))
+	lo, hi := 1.10*math.Exp(0.5*se), 1.15*math.Exp(2*se)
+	if rr < 1.07 {
+		m.baseOK, m.latLim = m.now, 0
+	}
+	if rr <= hi {
+		m.hot = false
+	}
+	switch {
+	case rr > hi && rr < 2 && !m.hot:
+		m.hot = true
+	case rr > hi:
+		m.cutLatency(p, rr, hi)
+	case rr < lo || m.slowStart || m.now-m.hotT > 20:
+		if rr < 1.05 || m.limit >= m.serL {
+			m.serL = 0
+		}
+		if float64(m.peak) >= 0.8*math.Floor(m.limit) && m.gains(mean, noise) {
+			m.grow()
+		}
+	default:
+		m.latLim++
+		m.boost, m.slowStart = 1, false
+	}
+	if m.latLim > 3 && m.now-m.baseOK > 60 && m.limit >= 2 {
+		m.prb, m.prbL = true, math.Max(1, math.Floor(m.limit/2))
+	}
+}
+
+func (m *model) cutLatency(p [3]float64, rr, hi float64) {
+	m.latLim++
+	m.hotT = m.now
+	if m.serL == 0 {
+		m.serL, m.serPL, m.serP, m.serN = m.limit, m.limit, rr, 0
+	} else if m.limit <= 0.8*m.serPL || m.limit <= 2 {
+		if rr > 0.9*m.serP {
+			m.serN++
+		} else {
+			m.serN = 0
+		}
+		m.serPL, m.serP = m.limit, rr
+	}
+	if m.serN >= 2 || m.serN >= 1 && m.limit <= 2 {
+		m.rebase(p)
+		m.set(math.Max(m.limit, 0.7*m.serL), "the service is slower, whatever the limit")
+		m.serL = 0
+		return
+	}
+	if float64(m.peak) > 0.5*m.limit {
+		m.slowStart = false
+		m.set(m.limit*clampF(hi/rr, 0.6, 0.97), fmt.Sprintf("latency %.1fx baseline (%.0f ms)", rr, m.base*1000))
+	}
+	m.boost = 1
+}
+
+func (m *model) gains(mean, noise float64) bool {
+	switch {
+	case m.refL == 0 || m.limit < 0.7*m.refL:
+		m.refL, m.refM = m.limit, mean
+	case m.limit <= 1.1*m.refL:
+		m.refM += 0.3 * (mean - m.refM)
+	case m.limit >= 1.5*m.refL:
+		slower, gain := mean/m.refM, m.limit/m.refL
+		if m.n >= 60 && slower > (1+0.65*(gain-1))*math.Exp(1.5*noise) {
+			m.holdX = clampF(2*m.holdX, 15, 120)
+			m.ceil, m.ceilU = math.Max(1, 0.9*m.refL), m.now+m.holdX
+			m.set(m.ceil, fmt.Sprintf("no gain: latency x%.2f for load x%.2f", slower, gain))
+			m.slowStart, m.boost = false, 1
+			return false
+		}
+		if slower < 1+0.4*(gain-1) {
+			m.refL, m.refM = m.limit, mean
+		}
+	}
+	return true
+}
+
+func (m *model) grow() {
+	switch {
+	case m.ceil > 0 && m.limit < m.ceil:
+		to := m.limit*1.25 + 1
+		if m.slowStart {
+			to = m.limit * 2
+		}
+		if to >= m.ceil {
+			m.slowStart = false
+		}
+		m.set(math.Min(m.ceil, to), "grows to its ceiling")
+	case m.ceil > 0 && m.now < m.ceilU:
+	case m.slowStart:
+		m.set(m.limit*2, "slow start")
+	default:
+		m.set(m.limit+math.Max(1, m.limit*math.Min(0.25, 0.05*m.boost)), "probes upwards")
+		m.boost *= 1.5
+		if m.ceil > 0 && m.limit > 1.5*m.ceil {
+			m.ceil, m.hold = 0, 2
+		}
+	}
+}
+
+func (m *model) share(me *modelWorker, whole, allWants, othersHave, extras int) int {
+	wants, free := m.rep.Wants, whole-othersHave
+	if allWants <= whole {
+		me.extra = 0
+		return min(wants, free)
+	}
+	given := 0
+	for _, w := range m.workers {
+		given += whole * w.wants / allWants
+	}
+	mine := whole * wants / allWants
+	switch {
+	case me.extra > 0 && m.now-me.extra > 1:
+		me.extra, me.barred = 0, m.now+0.2
+	case mine < wants && m.now > me.barred && extras < whole-given && free > mine:
+		if me.extra == 0 {
+			me.extra = m.now
+		}
+		mine++
+	default:
+		me.extra = 0
+	}
+	return min(mine, free)
+}
+
+func (m *model) probe() int {
+	for id, w := range m.workers {
+		if id != m.rep.Worker && w.has > w.busy {
+			return 0
+		}
+	}
+	if m.rep.Wants == 0 || m.prober == m.epoch {
+		return 0
+	}
+	m.prober = m.epoch
+	return m.rep.InFlight + 1
+}
+
+// differ tells where two grants differ, or "".
+func differ(a, b Grant) string {
+	if a == b {
+		return ""
+	}
+	return strings.Join([]string{fmt.Sprintf("%+v", a), fmt.Sprintf("%+v", b)}, "\n")
+}
