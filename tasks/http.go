@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"net"
 	"net/http"
 	"net/url"
 	"slices"
@@ -20,7 +21,7 @@ import (
 // HTTP makes one HTTP request (and follows redirects, unless `expect` has their
 // status). Every request carries `Idempotency-Key: <batch>:<seq>`, so that a
 // service can tell a second attempt from a second task.
-var HTTP = Define("http", Policy{MaxPayload: 256 << 10, MaxResult: 8 << 20}, doHTTP)
+var HTTP = Define("http", Policy{MaxPayload: 256 << 10, MaxResult: 8 << 20, Governed: true}, doHTTP)
 
 // HTTPPayload is one request.
 type HTTPPayload struct {
@@ -105,7 +106,12 @@ func doHTTP(ctx context.Context, p HTTPPayload) (HTTPResult, error) {
 	}
 	defer resp.Body.Close()
 
-	if err := verdict(req, resp, expect, time.Now()); err != nil {
+	now := time.Now()
+	quota, limited := quotaOf(resp.Header, now)
+	if limited {
+		ReportQuota(ctx, quota)
+	}
+	if err := verdict(req, resp, expect, now); err != nil {
 		drain(resp, stop)
 		return HTTPResult{}, err
 	}
@@ -200,7 +206,17 @@ func httpFailed(req *http.Request, err error) error {
 	if errors.As(err, &outer) {
 		err = outer.Err
 	}
-	return &httpError{text: requestName(req) + ": " + shorten(err.Error(), 200), err: err}
+	failed := &httpError{text: requestName(req) + ": " + shorten(err.Error(), 200), err: err}
+	if ofConnection(err) {
+		return Overloaded(failed)
+	}
+	return failed
+}
+
+// ofConnection says that nobody answered, or not to the end.
+func ofConnection(err error) bool {
+	var network net.Error
+	return errors.As(err, &network) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
 }
 
 func requestName(req *http.Request) string {

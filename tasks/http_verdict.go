@@ -22,7 +22,9 @@ func (e *StatusError) Error() string {
 //
 //	expected                          nil
 //	429, 503 with a Retry-After       *ThrottledError
-//	408, 425, 429 and 5xx otherwise   an ordinary error: another try may help
+//	429 with a quota that is used up  *ThrottledError until it is full again
+//	429, 502, 503, 504 otherwise      overloaded: another try may help, later
+//	408, 425 and 5xx otherwise        an ordinary error: another try may help
 //	anything else                     permanent: it would be the same again
 //
 // A 429 without Retry-After is no ThrottledError, since those cost no attempt
@@ -39,9 +41,14 @@ func verdict(req *http.Request, resp *http.Response, expect []statusRange, now t
 			return &ThrottledError{After: clampThrottle(after), Err: err}
 		}
 	}
+	if quota, ok := quotaOf(resp.Header, now); ok && quota.Remaining == 0 && status == http.StatusTooManyRequests {
+		return &ThrottledError{After: clampThrottle(quota.Reset), Err: err}
+	}
 	switch {
-	case status >= 500, status == http.StatusTooManyRequests,
-		status == http.StatusRequestTimeout, status == http.StatusTooEarly:
+	case status == http.StatusTooManyRequests, status == http.StatusBadGateway,
+		status == http.StatusServiceUnavailable, status == http.StatusGatewayTimeout:
+		return Overloaded(err)
+	case status >= 500, status == http.StatusRequestTimeout, status == http.StatusTooEarly:
 		return err
 	}
 	return Permanent(err)
@@ -63,6 +70,49 @@ func retryAfter(value string, now time.Time) (time.Duration, bool) {
 		return 0, false
 	}
 	return date.Sub(now), true
+}
+
+// quotaOf reads how much the service will still answer: the headers RateLimit-Remaining
+// and -Reset, or X-RateLimit-... as most services have it, where a reset is seconds or a
+// moment; or the RateLimit of draft-ietf-httpapi-ratelimit-headers-10. A Reset that is not
+// ahead, or beyond a day, counts as absent.
+func quotaOf(h http.Header, now time.Time) (q Quota, ok bool) {
+	remaining, reset := h.Get("RateLimit-Remaining"), h.Get("RateLimit-Reset")
+	if remaining == "" {
+		remaining, reset = h.Get("X-RateLimit-Remaining"), h.Get("X-RateLimit-Reset")
+	}
+	if remaining == "" {
+		remaining, reset = rateLimitField(h.Get("RateLimit"))
+	}
+	n, err := strconv.Atoi(strings.TrimSpace(remaining))
+	seconds, errReset := strconv.ParseFloat(strings.TrimSpace(reset), 64)
+	if err != nil || errReset != nil || n < 0 {
+		return Quota{}, false
+	}
+	if seconds > 1e9 { // a moment, in seconds or milliseconds
+		if seconds > 1e12 {
+			seconds /= 1000
+		}
+		seconds -= float64(now.UnixMilli()) / 1000
+	}
+	if !(seconds > 0 && seconds <= maxThrottle.Seconds()) {
+		return Quota{}, false
+	}
+	return Quota{n, time.Duration(seconds * float64(time.Second))}, true
+}
+
+// rateLimitField reads r and t of `"default";r=50;t=30`, the first policy of the list.
+func rateLimitField(field string) (remaining, reset string) {
+	first, _, _ := strings.Cut(field, ",")
+	for part := range strings.SplitSeq(first, ";") {
+		switch name, value, _ := strings.Cut(strings.TrimSpace(part), "="); name {
+		case "r":
+			remaining = value
+		case "t":
+			reset = value
+		}
+	}
+	return remaining, reset
 }
 
 // statusRange is a range of statuses, both ends included.

@@ -26,6 +26,10 @@ type Policy struct {
 	MaxResult  int
 	// Lane is the way to the service these tasks call; default: the type's name.
 	Lane string
+	// Governed says that the lanes of these tasks lead to services: how many are in
+	// flight, in all workers together, follows what each service can take. What the
+	// handler returns tells: see Throttled and Overloaded.
+	Governed bool
 	// Concurrency is the most of this type's lane in flight in one worker
 	// process; 0 leaves it to the worker's own limit.
 	Concurrency int

@@ -68,3 +68,25 @@ func AsThrottled(err error) (*ThrottledError, bool) {
 	}
 	return &ThrottledError{After: clampThrottle(throttled.After), Err: throttled.Err}, true
 }
+
+// overloadedError marks an error as the service's overload.
+type overloadedError struct{ err error }
+
+func (e *overloadedError) Error() string { return e.err.Error() }
+func (e *overloadedError) Unwrap() error { return e.err }
+
+// Overloaded marks err as the service's overload: it refused the call, or did not
+// answer. The task is tried again as after any error; its lane learns of it.
+// Overloaded(nil) is nil.
+func Overloaded(err error) error {
+	if err == nil {
+		return nil
+	}
+	return &overloadedError{err}
+}
+
+// IsOverloaded reports whether err, or an error it wraps, came from Overloaded.
+func IsOverloaded(err error) bool {
+	var overloaded *overloadedError
+	return errors.As(err, &overloaded)
+}

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/weir-tasks/weir/internal/batch"
+	"github.com/weir-tasks/weir/internal/lane/governor"
+	"github.com/weir-tasks/weir/tasks"
 )
 
 // graceToReturn is how long a handler may take to notice that its time is over
@@ -43,11 +45,13 @@ func (r *Runner) run(ctx context.Context, d *delivery, l limit) (result []byte, 
 	ctx, stopClock := context.WithTimeoutCause(ctx, l.after, l.cause)
 	defer stopClock()
 
+	ctx, quota := tasks.WithQuota(ctx)
 	began := time.Now()
 	done := make(chan ended, 1)
 	go func() {
-		defer d.permit.Release()
-		e := ended{err: &panicError{value: "the handler called runtime.Goexit"}}
+		var e ended
+		defer func() { d.permit.Done(answer(ctx, e.err, began, quota())) }()
+		e = ended{err: &panicError{value: "the handler called runtime.Goexit"}}
 		defer func() { done <- e }() // deferred, since Goexit does not come back here
 		e = r.call(ctx, d)
 	}()
@@ -65,6 +69,30 @@ func (r *Runner) run(ctx context.Context, d *delivery, l limit) (result []byte, 
 		return nil, took, causeOf(ctx)
 	}
 	return e.result, took, e.err
+}
+
+// answer is what an attempt's end tells its lane of the service.
+func answer(ctx context.Context, err error, began time.Time, quota *tasks.Quota) governor.Result {
+	r := governor.Result{Outcome: governor.OK, Started: began, Latency: time.Since(began)}
+	if quota != nil {
+		r.Remaining, r.Reset = quota.Remaining, quota.Reset
+	}
+	var timeout *timeoutError
+	throttled, isThrottled := tasks.AsThrottled(err)
+	switch {
+	case err == nil:
+	case errors.As(context.Cause(ctx), &timeout):
+		r.Outcome = governor.Timeout
+	case ctx.Err() != nil:
+		r.Outcome = governor.Cancelled
+	case isThrottled:
+		r.Outcome, r.RetryAfter = governor.Throttled, throttled.After
+	case tasks.IsOverloaded(err):
+		r.Outcome = governor.Overload
+	default:
+		r.Outcome = governor.AppError
+	}
+	return r
 }
 
 // lateEnd waits a little for a handler whose context has ended. Without an end by

@@ -49,6 +49,8 @@ type Options struct {
 	// budget, and Unknown is told. A worker that has the type may take them then.
 	Knows   func(taskType string) bool
 	Unknown func(taskType, lane string)
+	// Governed, if set, says whether the lanes of a task type are governed.
+	Governed func(taskType string) bool
 	// Trouble, if set, hears when Redis does not answer, or refuses, and of the wait;
 	// and, with a nil error, when it answers again.
 	Trouble func(err error, next time.Duration)
@@ -70,14 +72,16 @@ type Gate struct {
 	woken    chan struct{}  // a lane got work
 
 	mu      sync.Mutex
-	known   []string             // lanes in use, in the order of turns
+	known   []string             // lanes in use
 	work    map[string]bool      // lanes that may have work
-	turn    int                  // whose turn it is, in known
+	ring    []string             // those of them that may have permits, in the order of turns
+	shut    map[string]bool      // those of them that have none
 	taken   []task               // taken from Redis, not yet handed to asynq
 	strange []task               // taken, of types unknown here; only during collectAll
 	claims  map[string][]*Permit // of deliveries that have not reached their handler
 	held    map[string]*holding  // tasks that asynq has
 	beat    time.Time            // when this worker told Redis that it lives
+	news    []string             // lanes found to be governed, which others do not know yet
 	failing int                  // dequeues failed in a row
 	holds   int                  // callers of Hold for whom nothing is taken
 }
@@ -106,6 +110,7 @@ func New(rdb, fast redis.UniversalClient, lanes *lane.Set, opts Options) *Gate {
 		stop:            make(chan struct{}),
 		woken:           make(chan struct{}, 1),
 		work:            make(map[string]bool),
+		shut:            make(map[string]bool),
 		claims:          make(map[string][]*Permit),
 		held:            make(map[string]*holding),
 		sign:            queue.NewMark(),
@@ -312,14 +317,16 @@ func (g *Gate) collectAll(turns []turnOf, lease string, now time.Time) (took boo
 		answered = answered || laneErr == nil || got > 0
 		err = worse(err, laneErr)
 		if got == t.permits {
-			g.work[t.lane] = true
+			g.addWork(t.lane)
+		} else if laneErr == nil {
+			g.lanes.Backlog(t.lane, 0)
 		}
 	}
 	// A lane that failed is asked again after the next look that finds work in it: one
 	// that is broken must not hold up the others.
 	if noScript(err) {
 		for _, t := range turns {
-			g.work[t.lane] = true // asynq calls again at once, with the script
+			g.addWork(t.lane) // asynq calls again at once, with the script
 		}
 	} else if answered {
 		g.failing = 0
@@ -348,28 +355,40 @@ func (g *Gate) turns() []turnOf {
 	if g.stopped() || g.holds > 0 {
 		return nil
 	}
-	free := min(pipelined, g.lanes.Slots()-g.lanes.InFlight())
-	if free <= 0 || len(g.work) == 0 {
-		return nil
+	for _, name := range g.lanes.Loose() {
+		if g.shut[name] {
+			delete(g.shut, name)
+			g.ring = append(g.ring, name)
+		}
 	}
-	share := max(1, free/len(g.work))
 	var turns []turnOf
-	for range g.known {
+	left := pipelined
+	for n := len(g.ring); n > 0; n-- {
+		free := min(left, g.lanes.Room())
 		if free <= 0 {
 			break
 		}
-		name := g.known[g.turn%len(g.known)]
-		g.turn++
-		if !g.work[name] {
+		name := g.ring[0]
+		g.ring = g.ring[1:]
+		got := g.lanes.Take(name, max(1, free/n))
+		if got == 0 {
+			g.shut[name] = true
 			continue
 		}
-		if n := g.lanes.Take(name, min(share, free)); n > 0 {
-			delete(g.work, name)
-			turns = append(turns, turnOf{lane: name, permits: n})
-			free -= n
-		}
+		delete(g.work, name)
+		turns = append(turns, turnOf{lane: name, permits: got})
+		left -= got
 	}
 	return turns
+}
+
+// addWork notes that a lane may have work. The caller has g.mu.
+func (g *Gate) addWork(name string) {
+	if g.work[name] {
+		return
+	}
+	g.work[name] = true
+	g.ring = append(g.ring, name)
 }
 
 // collect keeps the tasks that came for one lane and returns the other permits.
@@ -389,6 +408,9 @@ func (g *Gate) collect(t turnOf, lease string, now time.Time) (got int, err erro
 				g.opts.Log.Error("a task of this lane cannot be decoded; it will be set aside", "lane", t.lane)
 				g.lanes.Return(t.lane, 1)
 				continue
+			}
+			if g.opts.Governed != nil {
+				g.learn(t.lane, g.opts.Governed(m.Type))
 			}
 			taken := task{lane: t.lane, id: m.ID, msg: msg, lease: lease, took: now}
 			if g.opts.Knows != nil && !g.opts.Knows(m.Type) {
@@ -417,20 +439,34 @@ func (g *Gate) backOff(err error) {
 	}
 }
 
+// learn notes whether a lane is governed, and tells the other workers. The caller has
+// g.mu.
+func (g *Gate) learn(lane string, governed bool) {
+	before, known := g.lanes.Knows(lane)
+	if known && (before || !governed) {
+		return
+	}
+	g.lanes.Learn(lane, governed)
+	if governed {
+		g.news = append(g.news, lane)
+	}
+}
+
 // mark notes that lanes may have work.
 func (g *Gate) mark(names ...string) {
 	g.mu.Lock()
 	for _, name := range names {
-		if name == Placeholder || len(g.opts.Only) > 0 && !slices.Contains(g.opts.Only, name) {
-			continue
+		if g.serves(name) {
+			g.addWork(name)
 		}
-		if !slices.Contains(g.known, name) {
-			g.known = append(g.known, name)
-		}
-		g.work[name] = true
 	}
 	g.mu.Unlock()
 	g.wake()
+}
+
+// serves says that a lane is one of this gate's.
+func (g *Gate) serves(name string) bool {
+	return name != Placeholder && (len(g.opts.Only) == 0 || slices.Contains(g.opts.Only, name))
 }
 
 var _ redis.UniversalClient = (*Gate)(nil)

@@ -105,7 +105,7 @@ func inBubble(t *testing.T, slots int, o Options, f func(t *testing.T, g *fixtur
 	synctest.Test(t, func(t *testing.T) {
 		b := simnet.NewBubble(t)
 		c := b.Client(t)
-		lanes := lane.NewSet(slots)
+		lanes := lane.NewSet("w", slots)
 		gate := New(c, c, lanes, o)
 		t.Cleanup(func() {
 			ctx, cancel := context.WithTimeout(context.Background(), time.Minute)

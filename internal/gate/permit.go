@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/weir-tasks/weir/internal/lane"
+	"github.com/weir-tasks/weir/internal/lane/governor"
 )
 
 // Permit is one task's place on its lane.
@@ -16,10 +17,17 @@ type Permit struct {
 	once  sync.Once
 }
 
-// Release gives the permit back. It may be called more than once, and on nil.
+// Release gives the permit back with which no service was called. It may be called more than once, and on nil.
 func (p *Permit) Release() {
 	if p != nil {
 		p.once.Do(func() { p.lanes.Return(p.lane, 1) })
+	}
+}
+
+// Done is Release for a task that has called its service, and tells how that answered.
+func (p *Permit) Done(r governor.Result) {
+	if p != nil {
+		p.once.Do(func() { p.lanes.Done(p.lane, r) })
 	}
 }
 

@@ -366,7 +366,7 @@ func TestARealRedisInTrouble(t *testing.T) {
 	server := conntest.Server(t, "--appendonly", "yes", "--appendfsync", "always")
 	c := server.Client()
 	ctx := t.Context()
-	lanes := lane.NewSet(4)
+	lanes := lane.NewSet("w", 4)
 	g := New(c, c, lanes, Options{})
 	g.Start()
 	var mu sync.Mutex

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+	"github.com/weir-tasks/weir/internal/lane"
 	"github.com/weir-tasks/weir/internal/queue"
 )
 
@@ -47,12 +48,16 @@ func (g *Gate) lookAround(ctx context.Context) {
 
 func (g *Gate) lookOnce(ctx context.Context) error {
 	names, err := g.rdb.SMembers(ctx, queue.All).Result()
+	if err == nil {
+		err = g.lookAtKinds(ctx)
+	}
 	if err != nil {
 		if ctx.Err() == nil {
 			g.opts.Trouble(err, look)
 		}
 		return err
 	}
+	names = slices.DeleteFunc(names, func(name string) bool { return !g.serves(name) })
 	slices.Sort(names)
 	pipe := g.rdb.Pipeline()
 	lens := make([]*redis.IntCmd, len(names))
@@ -64,6 +69,9 @@ func (g *Gate) lookOnce(ctx context.Context) error {
 	for i, name := range names {
 		n, laneErr := lens[i].Result()
 		err = worse(err, laneErr)
+		if laneErr == nil {
+			g.lanes.Backlog(name, int(n))
+		}
 		if n > 0 {
 			busy = append(busy, name)
 		}
@@ -77,6 +85,28 @@ func (g *Gate) lookOnce(ctx context.Context) error {
 	return err
 }
 
+// lookAtKinds learns which lanes are governed, and tells of those found here.
+func (g *Gate) lookAtKinds(ctx context.Context) error {
+	g.mu.Lock()
+	news := g.news
+	g.news = nil
+	g.mu.Unlock()
+	err := lane.Announce(ctx, g.rdb, news...)
+	if err != nil {
+		g.mu.Lock()
+		g.news = append(g.news, news...)
+		g.mu.Unlock()
+		return err
+	}
+	names, err := lane.Announced(ctx, g.rdb)
+	for _, name := range names {
+		if g.serves(name) {
+			g.lanes.Learn(name, true)
+		}
+	}
+	return err
+}
+
 // setKnown adopts the lanes that are in use, keeping those that have marks. It reports
 // whether Redis gives what it is asked for: one that lets look may still refuse that,
 // as long as there is work to ask for.
@@ -86,14 +116,14 @@ func (g *Gate) setKnown(names []string, idle bool) (gives bool) {
 	if idle {
 		g.failing = 0
 	}
+	var more []string
 	for name := range g.work {
-		if !slices.Contains(names, name) {
-			names = append(names, name)
+		if _, known := slices.BinarySearch(names, name); !known {
+			more = append(more, name)
 		}
 	}
-	g.known = slices.DeleteFunc(names, func(name string) bool {
-		return name == Placeholder || len(g.opts.Only) > 0 && !slices.Contains(g.opts.Only, name)
-	})
+	g.known = append(names, more...)
+	g.lanes.Keep(g.known)
 	return g.failing == 0
 }
 

@@ -1,83 +1,248 @@
 // Package lane gives out permits: the right to have one task in flight on a lane.
 // A lane is the way to one service.
 //
-// What always holds: a worker has at most as many permits out as it has slots,
-// and at most a lane's limit of them on that lane. A permit is held until the
-// handler has really returned, even one that ignores its context.
+// What always holds: a worker has at most as many permits out as it has slots, and at
+// most a lane's limit of them on that lane. A permit is held until the handler has
+// really returned, even one that ignores its context.
 //
-// Limits here are fixed and per worker. All is local: taking and returning a
-// permit is a mutex, never a call to Redis.
+// A lane is of one of three kinds. One with a fixed limit has that in each worker. One
+// that is governed has a limit, and perhaps a rate, for all workers together, which
+// follow what its service can take: see package governor. Any other has the worker's
+// slots alone. Of which kind a lane is a worker knows from the operator's configuration,
+// from the tasks it took, or from others: Redis has the set of governed lanes. Until it
+// knows, it tries with few.
+//
+// All is local: taking and returning a permit is a mutex, never a call to Redis.
 package lane
 
 import (
 	"sort"
 	"sync"
+	"time"
+
+	"github.com/weir-tasks/weir/internal/lane/governor"
 )
+
+// few is how many permits of a lane of unknown kind a worker gives out: those a governed
+// one begins with.
+const few = 4
 
 // Set is the lanes of one worker. It is safe for concurrent use.
 type Set struct {
-	mu    sync.Mutex
-	slots int
-	used  int
-	lanes map[string]*lane
-	freed chan struct{}
+	worker string
+	now    func() time.Time
+
+	mu     sync.Mutex
+	slots  int
+	used   int
+	asking int // lanes with work that wait for their first grant
+	lanes  map[string]*lane
+	loose  []string // lanes that refused a permit, and may have one now
+	freed  chan struct{}
+	stir   chan struct{} // the governor is to look at its lanes
 }
 
 type lane struct {
-	limit    int // 0: the worker's slots alone
+	kind     kind
+	limit    int // of a fixed one
 	inFlight int
+	backlog  int             // tasks that wait, as last told
+	local    *governor.Local // of a governed one that is busy
+	asks     bool            // it has had no grant yet
+	syncing  bool            // a report is under way
+	refused  bool            // it had no permit for somebody
+	ready    time.Time       // when time alone may give it permits
+	idle     time.Time       // since when
 }
 
-// NewSet returns the lanes of a worker that runs up to slots tasks at once.
-func NewSet(slots int) *Set {
-	return &Set{slots: slots, lanes: make(map[string]*lane), freed: make(chan struct{}, 1)}
+type kind int
+
+const (
+	unknown kind = iota
+	plain
+	fixed
+	governed
+)
+
+// NewSet returns the lanes of a worker that runs up to slots tasks at once. worker is
+// unique per start of a process.
+func NewSet(worker string, slots int) *Set {
+	return &Set{
+		worker: worker, slots: slots, now: time.Now, lanes: make(map[string]*lane),
+		freed: make(chan struct{}, 1), stir: make(chan struct{}, 1),
+	}
 }
 
 // Slots is how many tasks the worker runs at once.
 func (s *Set) Slots() int { return s.slots }
 
-// Limit sets how many permits of a lane may be out at once; 0 removes the limit.
+// Limit sets how many permits of a lane may be out at once in this worker.
 func (s *Set) Limit(name string, n int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.get(name).limit = n
-	s.signal()
+	l := s.get(name)
+	l.kind, l.limit = fixed, n
+	s.loosen(name, l)
 }
 
-// Take takes up to want permits of a lane and returns how many there were. It
-// does not wait: Freed tells when to try again.
+// Learn says whether a lane is governed. What was said first stays, but for a lane that
+// is found to be governed later.
+func (s *Set) Learn(name string, isGoverned bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	l := s.get(name)
+	switch {
+	case isGoverned && l.kind != governed && l.kind != fixed:
+		l.kind = governed
+		if l.inFlight > 0 {
+			s.govern(l)
+			l.local.Hold(l.inFlight)
+		}
+	case !isGoverned && l.kind == unknown:
+		l.kind = plain
+	default:
+		return
+	}
+	s.loosen(name, l)
+}
+
+// Knows says whether it is known of what kind a lane is, and if so whether it is governed.
+func (s *Set) Knows(name string) (isGoverned, known bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	l := s.lanes[name]
+	if l == nil {
+		return false, false
+	}
+	return l.kind == governed, l.kind != unknown
+}
+
+// Backlog tells how many tasks wait in a lane, as far as is known.
+func (s *Set) Backlog(name string, n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if l := s.lanes[name]; l != nil {
+		l.backlog = n
+	}
+}
+
+// Take takes up to want permits of a lane and returns how many there were. It does not
+// wait: Freed and Loose tell when to try again.
 func (s *Set) Take(name string, want int) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	l := s.get(name)
+	l.backlog = max(l.backlog, 1) // else nobody would ask
 	n := min(want, s.slots-s.used)
-	if l.limit > 0 {
-		n = min(n, l.limit-l.inFlight)
+	if n <= 0 {
+		return 0
 	}
-	n = max(n, 0)
+	n = s.takeOf(l, n)
+	l.refused = n == 0
 	l.inFlight += n
 	s.used += n
 	return n
 }
 
-// Return gives n permits of a lane back.
+// takeOf takes what the lane itself allows.
+func (s *Set) takeOf(l *lane, n int) int {
+	switch l.kind {
+	case fixed:
+		return max(0, min(n, l.limit-l.inFlight))
+	case unknown:
+		return max(0, min(n, few-l.inFlight))
+	case governed:
+		if l.local == nil {
+			s.govern(l)
+		}
+		return l.local.Take(s.now(), n)
+	}
+	return n
+}
+
+// govern begins to ask for permits.
+func (s *Set) govern(l *lane) {
+	l.local, l.asks = governor.NewLocal(s.worker, s.slots), true
+	s.asking++
+	s.wake()
+}
+
+// answered ends the wait for the first grant, and giveUp all of it.
+func (s *Set) answered(l *lane) {
+	if l.asks {
+		l.asks = false
+		s.asking--
+	}
+}
+
+func (s *Set) giveUp(l *lane) {
+	s.answered(l)
+	l.local = nil
+}
+
+// Room is for how many more lanes it makes sense to ask for permits, or to take some: the
+// slots that are free, less those for lanes whose governor has not answered yet.
+func (s *Set) Room() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.slots - s.used - s.asking
+}
+
+// Return gives n permits of a lane back with which nothing was asked of its service.
 func (s *Set) Return(name string, n int) {
 	if n == 0 {
 		return
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	l := s.back(name, n)
+	if l.local != nil {
+		l.local.Return(n)
+	}
+	s.loosen(name, l)
+}
+
+// Done gives a permit back, and tells how the service answered.
+func (s *Set) Done(name string, r governor.Result) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	l := s.back(name, 1)
+	if l.local != nil && l.local.Done(s.now(), r) {
+		s.wake()
+	}
+	s.loosen(name, l)
+}
+
+func (s *Set) back(name string, n int) *lane {
 	l := s.get(name)
 	if n < 0 || n > l.inFlight {
 		panic("lane: more permits returned than taken")
 	}
 	l.inFlight -= n
 	s.used -= n
-	s.signal()
+	return l
 }
 
-// Freed receives after permits have come back.
+// loosen notes that a lane may have permits again.
+func (s *Set) loosen(name string, l *lane) {
+	if l.refused {
+		l.refused = false
+		s.loose = append(s.loose, name)
+	}
+	signal(s.freed)
+}
+
+// Freed receives when permits may be had again: a slot's, or those of Loose.
 func (s *Set) Freed() <-chan struct{} { return s.freed }
+
+// Loose are the lanes that refused a permit and may have one now, each told once.
+func (s *Set) Loose() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	loose := s.loose
+	s.loose = nil
+	return loose
+}
 
 // InFlight is how many permits are out.
 func (s *Set) InFlight() int {
@@ -89,20 +254,45 @@ func (s *Set) InFlight() int {
 // Stat is a lane at one moment.
 type Stat struct {
 	Name     string
-	Limit    int // 0: the worker's slots alone
+	Limit    int // in this worker; 0: its slots alone
 	InFlight int
+	Backlog  int // tasks that wait, as far as is known
+	// Governed is how a governed lane is, Waits why it gives no permit, in words.
+	Governed *governor.Stat
+	Waits    string
 }
 
 // Stats is all lanes at one moment, by name.
 func (s *Set) Stats() []Stat {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	now := s.now()
 	all := make([]Stat, 0, len(s.lanes))
 	for name, l := range s.lanes {
-		all = append(all, Stat{Name: name, Limit: l.limit, InFlight: l.inFlight})
+		st := Stat{Name: name, Limit: l.limit, InFlight: l.inFlight, Backlog: l.backlog}
+		if l.local != nil {
+			g := l.local.Stat(now)
+			st.Governed, st.Limit, st.Waits = &g, g.Permits, l.local.Waits(now)
+		}
+		all = append(all, st)
 	}
 	sort.Slice(all, func(i, j int) bool { return all[i].Name < all[j].Name })
 	return all
+}
+
+// Keep forgets all lanes but those named and those with permits out.
+func (s *Set) Keep(names []string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	keep := make(map[string]bool, len(names))
+	for _, name := range names {
+		keep[name] = true
+	}
+	for name, l := range s.lanes {
+		if l.kind != fixed && l.inFlight == 0 && l.local == nil && !keep[name] {
+			delete(s.lanes, name)
+		}
+	}
 }
 
 func (s *Set) get(name string) *lane {
@@ -114,9 +304,11 @@ func (s *Set) get(name string) *lane {
 	return l
 }
 
-func (s *Set) signal() {
+func (s *Set) wake() { signal(s.stir) }
+
+func signal(c chan struct{}) {
 	select {
-	case s.freed <- struct{}{}:
+	case c <- struct{}{}:
 	default:
 	}
 }

@@ -7,7 +7,7 @@ import (
 )
 
 func TestTakeStopsAtTheLanesLimitAndTheWorkersSlots(t *testing.T) {
-	s := NewSet(5)
+	s := NewSet("w", 5)
 	s.Limit("a", 2)
 	for _, step := range []struct {
 		lane       string
@@ -29,7 +29,7 @@ func TestTakeStopsAtTheLanesLimitAndTheWorkersSlots(t *testing.T) {
 }
 
 func TestReturnSignalsFreed(t *testing.T) {
-	s := NewSet(1)
+	s := NewSet("w", 1)
 	s.Take("a", 1)
 	select {
 	case <-s.Freed():
@@ -41,7 +41,7 @@ func TestReturnSignalsFreed(t *testing.T) {
 }
 
 func TestNeverMoreThanTheLimitUnderContention(t *testing.T) {
-	s := NewSet(8)
+	s := NewSet("w", 8)
 	s.Limit("a", 3)
 	var now, peak atomic.Int64
 	var wg sync.WaitGroup
@@ -76,5 +76,5 @@ func TestReturningMoreThanTakenPanics(t *testing.T) {
 			t.Error("no panic")
 		}
 	}()
-	NewSet(1).Return("a", 1)
+	NewSet("w", 1).Return("a", 1)
 }

@@ -4,6 +4,7 @@ package work
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -58,6 +59,7 @@ type Options struct {
 //	  +--- clock: this host's beside Redis'; the gate takes nothing while they differ
 type Worker struct {
 	opts   Options
+	fast   redis.UniversalClient
 	lanes  *lane.Set
 	gate   *gate.Gate
 	runner *attempt.Runner
@@ -83,7 +85,7 @@ func New(rdb, fast redis.UniversalClient, ledger *batch.Ledger, o Options) (*Wor
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	w := &Worker{opts: o, lanes: lane.NewSet(o.Concurrency)}
+	w := &Worker{opts: o, lanes: lane.NewSet(fmt.Sprintf("%s %s", Name(), rand.Text()), o.Concurrency), fast: fast}
 	for _, t := range tasks.All() {
 		if p := t.Policy(); p.Concurrency > 0 {
 			w.lanes.Limit(p.Lane, p.Concurrency)
@@ -92,7 +94,11 @@ func New(rdb, fast redis.UniversalClient, ledger *batch.Ledger, o Options) (*Wor
 	w.gate = gate.New(rdb, fast, w.lanes, gate.Options{
 		Trouble: o.Trouble,
 		Only:    o.Lanes, Log: o.Log,
-		Knows:   func(taskType string) bool { _, ok := tasks.Lookup(taskType); return ok },
+		Knows: func(taskType string) bool { _, ok := tasks.Lookup(taskType); return ok },
+		Governed: func(taskType string) bool {
+			t, ok := tasks.Lookup(taskType)
+			return ok && t.Policy().Governed
+		},
 		Unknown: func(taskType, lane string) { w.runner.WarnUnknown(taskType, lane) },
 	})
 	w.runner = attempt.New(attempt.Options{
@@ -174,6 +180,7 @@ func (w *Worker) Start() error {
 	}
 	w.others.Go(func() { w.runner.Listen(ctx) })
 	w.others.Go(func() { w.rescuer.Run(ctx) })
+	w.others.Go(func() { w.lanes.Govern(ctx, w.fast, w.opts.Log) })
 	w.clock.look(ctx)
 	w.others.Go(func() { w.clock.run(ctx) })
 	w.gate.Start()

@@ -118,6 +118,13 @@ func (l *Local) free(now time.Time) int {
 	return n
 }
 
+// Hold notes n permits that are out already, from before the lane was governed.
+func (l *Local) Hold(n int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.inFlight += n
+}
+
 // Return gives back n permits that no request was made with.
 func (l *Local) Return(n int) {
 	l.mu.Lock()

@@ -1,0 +1,175 @@
+package lane
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/weir-tasks/weir/internal/lane/governor"
+)
+
+const (
+	// tick is how often the lanes are looked at: a pause that ends, a report that is due.
+	tick = 20 * time.Millisecond
+
+	// lingers is how long a lane without work is reported on, and keeps its permits.
+	lingers = time.Second
+
+	// atOnce is how many reports may be under way.
+	atOnce = 64
+
+	// told is the shortest time between two lines of the log about one lane's limit.
+	told = 5 * time.Second
+)
+
+// Govern reports on the governed lanes until ctx ends, and then returns their permits.
+// rdb should send calls that come at once in one pipeline.
+func (s *Set) Govern(ctx context.Context, rdb redis.UniversalClient, log *slog.Logger) {
+	g := &governing{set: s, rdb: rdb, log: log, free: make(chan struct{}, atOnce), told: make(map[string]time.Time)}
+	ticker := time.NewTicker(tick)
+	defer ticker.Stop()
+	for ctx.Err() == nil {
+		g.look(ctx)
+		select {
+		case <-ctx.Done():
+		case <-ticker.C:
+		case <-s.stir:
+		}
+	}
+	g.reports.Wait()
+}
+
+// governing is one run of Govern.
+type governing struct {
+	set     *Set
+	rdb     redis.UniversalClient
+	log     *slog.Logger
+	free    chan struct{} // room for reports
+	reports sync.WaitGroup
+
+	mu   sync.Mutex
+	told map[string]time.Time
+}
+
+// look sends the reports that are due, and frees what time alone has freed.
+func (g *governing) look(ctx context.Context) {
+	for name, due := range g.set.due() {
+		select {
+		case g.free <- struct{}{}:
+		case <-ctx.Done():
+			return
+		}
+		g.reports.Go(func() {
+			defer func() { <-g.free }()
+			g.report(ctx, name, due)
+		})
+	}
+}
+
+// due returns the lanes to report on, each with what it wants in flight.
+func (s *Set) due() map[string]*lane {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := s.now()
+	due := make(map[string]*lane)
+	for name, l := range s.lanes {
+		if l.local == nil {
+			continue
+		}
+		if l.refused && !l.ready.IsZero() && !l.ready.After(now) {
+			s.loosen(name, l)
+		}
+		l.ready = l.local.Ready(now)
+		if l.syncing || l.local.NextSync().After(now) {
+			continue
+		}
+		switch {
+		case l.inFlight > 0 || l.backlog > 0:
+			l.idle = time.Time{}
+		case l.idle.IsZero():
+			l.idle = now
+		case now.Sub(l.idle) > lingers:
+			s.giveUp(l) // its lease ends by itself
+			continue
+		}
+		l.syncing = true
+		due[name] = l
+	}
+	return due
+}
+
+func (g *governing) report(ctx context.Context, name string, l *lane) {
+	s := g.set
+	s.mu.Lock()
+	local, wants := l.local, l.inFlight+l.backlog
+	s.mu.Unlock()
+	r := local.Report(s.now(), wants)
+	grant, err := governor.Sync(ctx, g.rdb, name, r)
+	if err != nil {
+		local.Lost(s.now(), r)
+		if ctx.Err() == nil {
+			g.log.Debug("report on a lane", "lane", name, "err", err)
+		}
+	} else {
+		local.Apply(s.now(), grant)
+		g.tell(name, grant)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	l.syncing = false
+	if err == nil {
+		s.answered(l)
+		s.loosen(name, l)
+	}
+}
+
+// tell logs what this worker's report has changed for all.
+func (g *governing) tell(name string, grant governor.Grant) {
+	if grant.Why == "" {
+		return
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	now := g.set.now()
+	small := grant.From > 0 && 5*max(grant.Limit-grant.From, grant.From-grant.Limit) < grant.From
+	if grant.State == governor.Open && (small || now.Sub(g.told[name]) < told) {
+		return
+	}
+	g.told[name] = now
+	g.log.Info("lane", "lane", name, "state", grant.State, "limit", grant.Limit, "was", grant.From, "why", grant.Why)
+}
+
+// governedKey is the set of lanes that are governed because of the tasks in them.
+const governedKey = "weir:lanes:governed"
+
+// Announce tells all workers that lanes are governed, before any task is in them.
+func Announce(ctx context.Context, rdb redis.UniversalClient, names ...string) error {
+	if len(names) == 0 {
+		return nil
+	}
+	members := make([]any, len(names))
+	for i, name := range names {
+		members[i] = name
+	}
+	if err := rdb.SAdd(ctx, governedKey, members...).Err(); err != nil {
+		return fmt.Errorf("announce governed lanes: %w", err)
+	}
+	return nil
+}
+
+// Announced are the lanes that are governed because of their tasks, and those that an
+// operator has configured.
+func Announced(ctx context.Context, rdb redis.UniversalClient) ([]string, error) {
+	names, err := rdb.SMembers(ctx, governedKey).Result()
+	if err != nil {
+		return nil, fmt.Errorf("list governed lanes: %w", err)
+	}
+	configured, err := governor.Configured(ctx, rdb)
+	if err != nil {
+		return nil, err
+	}
+	return append(names, configured...), nil
+}
