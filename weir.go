@@ -34,6 +34,7 @@ import (
 	"github.com/weir-tasks/weir/internal/conn"
 	"github.com/weir-tasks/weir/internal/feed"
 	"github.com/weir-tasks/weir/internal/follow"
+	"github.com/weir-tasks/weir/internal/lane"
 	"github.com/weir-tasks/weir/internal/produce"
 	"github.com/weir-tasks/weir/internal/source"
 	"github.com/weir-tasks/weir/internal/status"
@@ -307,6 +308,14 @@ func (c *Client) Status(ctx context.Context, name string) (*status.Status, error
 
 // Batches lists all batches, the newest first.
 func (c *Client) Batches(ctx context.Context) ([]*batch.Info, error) { return c.ledger.List(ctx) }
+
+// Lanes are all lanes there are, by name.
+func (c *Client) Lanes(ctx context.Context) ([]*lane.Overview, error) { return lane.List(ctx, c.rdb) }
+
+// Lane is one lane; lane.ErrUnknown if nothing in Redis has to do with it.
+func (c *Client) Lane(ctx context.Context, name string) (*lane.Overview, error) {
+	return lane.Get(ctx, c.rdb, name)
+}
 
 // Cancel gives a batch up: every task without an outcome gets the outcome
 // cancelled. It returns when all have one, or when ctx ends.

@@ -25,6 +25,8 @@ type grammar struct {
 	Failures failuresCmd `cmd:"" help:"The failed tasks of a batch, each with its payload, as NDJSON."`
 	Retry    retryCmd    `cmd:"" help:"The failed tasks of a batch again, as a new batch."`
 	Repair   repairCmd   `cmd:"" help:"Enqueue what a batch has lost: what has neither an outcome nor a place in Redis."`
+	Lanes    lanesCmd    `cmd:"" help:"All lanes: how many tasks are in flight, how many may be, and why others wait."`
+	Lane     laneCmd     `cmd:"" help:"Set what a lane may do, in all workers within a second; or show it."`
 	Types    typesCmd    `cmd:"" help:"Task types, their payload and result, their policy."`
 	UI       uiCmd       `cmd:"" name:"ui" help:"Serve the web UI: asynqmon on weir's queues."`
 }

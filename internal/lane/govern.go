@@ -139,7 +139,11 @@ func (g *governing) tell(name string, grant governor.Grant) {
 		return
 	}
 	g.told[name] = now
-	g.log.Info("lane", "lane", name, "state", grant.State, "limit", grant.Limit, "was", grant.From, "why", grant.Why)
+	if grant.State != governor.Open {
+		g.log.Info(fmt.Sprintf("lane %s %v: %s", name, grant.State, grant.Why))
+		return
+	}
+	g.log.Info(fmt.Sprintf("lane %s limit %d -> %d: %s", name, grant.From, grant.Limit, grant.Why))
 }
 
 // governedKey is the set of lanes that are governed because of the tasks in them.

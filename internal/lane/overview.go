@@ -1,0 +1,125 @@
+package lane
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/weir-tasks/weir/internal/lane/governor"
+	"github.com/weir-tasks/weir/internal/queue"
+)
+
+// Overview is a lane in the whole cluster, at one moment.
+type Overview struct {
+	Name string
+	// Pending tasks wait for a permit, Later ones for their time, Active ones are run.
+	Pending, Later, Active int64
+	// Governed is how its governor sees it; nil where it has none, or has been idle.
+	Governed *governor.View
+	// Config is what the operator wants; zero where nobody said.
+	Config governor.Config
+}
+
+// Waits says in words why the tasks of a lane wait, or "" when none do.
+func (o *Overview) Waits() string {
+	if o.Pending == 0 && o.Later == 0 {
+		return ""
+	}
+	g := o.Governed
+	switch {
+	case o.Config.Paused:
+		return "paused by the operator"
+	case g == nil && o.Pending > 0 && o.Active == 0:
+		return "no worker takes its tasks"
+	case o.Pending == 0:
+		return fmt.Sprintf("%d for their time: a retry, or later by wish", o.Later)
+	case g == nil:
+		return "all slots of the workers are in use"
+	case g.State == governor.Paused:
+		return "the service asked to wait, " + round(g.Wait) + " more"
+	case g.State == governor.Outage:
+		return "outage: the next probe comes in " + round(g.Wait)
+	case g.State == governor.Probing:
+		return "outage: probing"
+	case g.Workers == 0:
+		return "no worker takes its tasks"
+	case g.InFlight >= g.Limit:
+		return fmt.Sprintf("limit %d is in use", g.Limit)
+	case g.Rate > 0:
+		return fmt.Sprintf("rate %.4g/s", g.Rate)
+	}
+	return "all slots of the workers are in use"
+}
+
+func round(d time.Duration) string {
+	if d > 10*time.Second {
+		return d.Round(time.Second).String()
+	}
+	return d.Round(100 * time.Millisecond).String()
+}
+
+// ErrUnknown says that nothing in Redis has to do with a lane.
+var ErrUnknown = errors.New("no such lane")
+
+// List returns all lanes there are, by name.
+func List(ctx context.Context, rdb redis.UniversalClient) ([]*Overview, error) {
+	queues, err := rdb.SMembers(ctx, queue.All).Result()
+	if err != nil {
+		return nil, fmt.Errorf("list lanes: %w", err)
+	}
+	names, err := Announced(ctx, rdb)
+	if err != nil {
+		return nil, err
+	}
+	names = append(names, queues...)
+	slices.Sort(names)
+	return overviews(ctx, rdb, slices.Compact(names))
+}
+
+// Get returns one lane, or ErrUnknown.
+func Get(ctx context.Context, rdb redis.UniversalClient, name string) (*Overview, error) {
+	all, err := overviews(ctx, rdb, []string{name})
+	if err != nil {
+		return nil, err
+	}
+	queues, err := rdb.SIsMember(ctx, queue.All, name).Result()
+	if err != nil {
+		return nil, fmt.Errorf("look at lane %q: %w", name, err)
+	}
+	if !queues && all[0].Governed == nil && all[0].Config == (governor.Config{}) {
+		return nil, fmt.Errorf("lane %q: %w", name, ErrUnknown)
+	}
+	return all[0], nil
+}
+
+func overviews(ctx context.Context, rdb redis.UniversalClient, names []string) ([]*Overview, error) {
+	pipe := rdb.Pipeline()
+	type counts struct{ pending, active, scheduled, retry *redis.IntCmd }
+	of := make([]counts, len(names))
+	for i, name := range names {
+		of[i] = counts{pipe.LLen(ctx, queue.Pending(name)), pipe.LLen(ctx, queue.Active(name)),
+			pipe.ZCard(ctx, queue.Scheduled(name)), pipe.ZCard(ctx, queue.Retry(name))}
+	}
+	if _, err := pipe.Exec(ctx); err != nil {
+		return nil, fmt.Errorf("look at lanes: %w", err)
+	}
+	var all []*Overview
+	for i, name := range names {
+		o := &Overview{Name: name, Pending: of[i].pending.Val(), Active: of[i].active.Val(), Later: of[i].scheduled.Val() + of[i].retry.Val()}
+		view, governed, err := governor.Look(ctx, rdb, name)
+		if err != nil {
+			return nil, err
+		}
+		if governed {
+			o.Governed = &view
+		}
+		if o.Config, err = governor.LoadConfig(ctx, rdb, name); err != nil {
+			return nil, err
+		}
+		all = append(all, o)
+	}
+	return all, nil
+}
