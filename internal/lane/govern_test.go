@@ -1,0 +1,226 @@
+package lane
+
+import (
+	"context"
+	"log/slog"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/weir-tasks/weir/internal/conn/conntest"
+	"github.com/weir-tasks/weir/internal/conn/simnet"
+	"github.com/weir-tasks/weir/internal/lane/governor"
+)
+
+func TestMain(m *testing.M) { conntest.Main(m) }
+
+// service answers in latency, and refuses what is beyond its capacity.
+type service struct {
+	capacity, latency, after atomic.Int64 // after: the Retry-After of refusals, ns
+	in, peak, ok, refused    atomic.Int64
+}
+
+func (s *service) call() governor.Result {
+	began := time.Now()
+	n := s.in.Add(1)
+	defer s.in.Add(-1)
+	for p := s.peak.Load(); n > p && !s.peak.CompareAndSwap(p, n); p = s.peak.Load() {
+	}
+	if n > s.capacity.Load() {
+		s.refused.Add(1)
+		r := governor.Result{Outcome: governor.Overload, Started: began, Latency: time.Millisecond}
+		if after := s.after.Load(); after > 0 {
+			r.Outcome, r.RetryAfter = governor.Throttled, time.Duration(after)
+		}
+		time.Sleep(time.Millisecond)
+		return r
+	}
+	time.Sleep(time.Duration(s.latency.Load()))
+	s.ok.Add(1)
+	return governor.Result{Started: began, Latency: time.Since(began)}
+}
+
+// forget begins to count anew.
+func (s *service) forget() { s.ok.Store(0); s.refused.Store(0); s.peak.Store(0) }
+
+// cluster is a Redis and workers that have endless work for one lane.
+type cluster struct {
+	t    *testing.T
+	b    *simnet.Bubble
+	c    *redis.Client
+	stop []func()
+	sets []*Set
+}
+
+func inBubble(t *testing.T, f func(c *cluster, s *service)) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := simnet.NewBubble(t)
+		c := &cluster{t: t, b: b, c: b.Client(t)}
+		s := &service{}
+		s.capacity.Store(20)
+		s.latency.Store(int64(50 * time.Millisecond))
+		f(c, s)
+		for _, stop := range c.stop {
+			stop()
+		}
+	})
+}
+
+// worker runs a worker with endless work until stop is called.
+func (c *cluster) worker(id string, slots int, s *service) *Set {
+	set := NewSet(id, slots)
+	set.Learn("a", true)
+	ctx, cancel := context.WithCancel(c.t.Context())
+	var all sync.WaitGroup
+	all.Go(func() { set.Govern(ctx, c.c, slog.New(slog.DiscardHandler)) })
+	all.Go(func() {
+		for ctx.Err() == nil {
+			set.Backlog("a", 1000)
+			n := set.Take("a", slots)
+			for range n {
+				all.Go(func() { set.Done("a", s.call()) })
+			}
+			if n > 0 {
+				continue
+			}
+			select {
+			case <-set.Freed():
+			case <-ctx.Done():
+			}
+		}
+	})
+	c.stop = append(c.stop, func() { cancel(); all.Wait() })
+	c.sets = append(c.sets, set)
+	return set
+}
+
+// Four workers find what a service can take, keep to it, and follow it.
+func TestTheLimitIsFoundByAllTogether(t *testing.T) {
+	inBubble(t, func(c *cluster, s *service) {
+		for _, id := range []string{"w1", "w2", "w3", "w4"} {
+			c.worker(id, 100, s)
+		}
+		for _, capacity := range []int64{10, 20, 60, 25} {
+			s.capacity.Store(capacity)
+			time.Sleep(30 * time.Second)
+			s.forget()
+			const length = 20 * time.Second
+			time.Sleep(length)
+			best := float64(capacity) * length.Seconds() / 0.05
+			good, refused := float64(s.ok.Load())/best, float64(s.refused.Load())/float64(s.ok.Load()+s.refused.Load())
+			c.t.Logf("capacity %d: %.0f%% of it used, %.2f%% refused, peak %d", capacity, 100*good, 100*refused, s.peak.Load())
+			if good < 0.8 || refused > 0.02 || s.peak.Load() > 2*capacity {
+				c.t.Errorf("capacity %d: %.0f%% of it used, %.2f%% refused, peak %d", capacity, 100*good, 100*refused, s.peak.Load())
+			}
+		}
+	})
+}
+
+// A new lane begins with few in the whole cluster, whatever slots there are.
+func TestANewLaneBeginsWithFew(t *testing.T) {
+	inBubble(t, func(c *cluster, s *service) {
+		s.capacity.Store(1000)
+		s.latency.Store(int64(400 * time.Millisecond))
+		for _, id := range []string{"w1", "w2", "w3", "w4"} {
+			c.worker(id, 100, s)
+		}
+		time.Sleep(390 * time.Millisecond) // before any answer
+		if s.peak.Load() == 0 || s.peak.Load() > few {
+			c.t.Errorf("%d in flight at first", s.peak.Load())
+		}
+	})
+}
+
+// One is told to wait, and all do.
+func TestARetryAfterHoldsAllWorkers(t *testing.T) {
+	inBubble(t, func(c *cluster, s *service) {
+		c.worker("w1", 10, s)
+		c.worker("w2", 10, s)
+		time.Sleep(20 * time.Second)
+		s.after.Store(int64(10 * time.Second))
+		s.capacity.Store(0)
+		time.Sleep(time.Second)
+		s.forget()
+		s.capacity.Store(20)
+		time.Sleep(8 * time.Second)
+		if n := s.ok.Load() + s.refused.Load(); n > 0 {
+			c.t.Errorf("%d calls during the pause", n)
+		}
+		time.Sleep(3 * time.Second)
+		if s.ok.Load() == 0 {
+			c.t.Error("it does not go on")
+		}
+	})
+}
+
+// The operator's word holds everywhere within a second.
+func TestAConfigurationHoldsWithinASecond(t *testing.T) {
+	inBubble(t, func(c *cluster, s *service) {
+		s.capacity.Store(1000)
+		c.worker("w1", 50, s)
+		c.worker("w2", 50, s)
+		time.Sleep(20 * time.Second)
+		for _, want := range []struct {
+			conf     governor.Config
+			min, max int64 // calls in 10 s
+		}{
+			{governor.Config{Limit: 3}, 500, 610},
+			{governor.Config{Rate: 10}, 80, 110},
+			{governor.Config{Paused: true}, 0, 0},
+			{governor.Config{Limit: 1}, 150, 210},
+		} {
+			if err := governor.Configure(c.t.Context(), c.c, "a", want.conf); err != nil {
+				c.t.Fatal(err)
+			}
+			time.Sleep(time.Second)
+			s.forget()
+			time.Sleep(10 * time.Second)
+			if n := s.ok.Load(); n < want.min || n > want.max {
+				c.t.Errorf("%+v: %d calls in 10 s, want %d to %d", want.conf, n, want.min, want.max)
+			}
+		}
+	})
+}
+
+// What was not known to be governed is, with what is in flight already.
+func TestALaneIsFoundToBeGoverned(t *testing.T) {
+	inBubble(t, func(c *cluster, _ *service) {
+		set := NewSet("w", 50)
+		if n := set.Take("a", 50); n != few {
+			c.t.Errorf("%d permits of a lane nobody knows", n)
+		}
+		ctx, cancel := context.WithCancel(c.t.Context())
+		var all sync.WaitGroup
+		all.Go(func() { set.Govern(ctx, c.c, slog.New(slog.DiscardHandler)) })
+		set.Learn("a", true)
+		time.Sleep(time.Second)
+		if n := set.Take("a", 50); n != 0 {
+			c.t.Errorf("%d more beside the %d in flight", n, few)
+		}
+		set.Return("a", few)
+		if loose := set.Loose(); !slices.Equal(loose, []string{"a"}) {
+			c.t.Errorf("loose are %v", loose)
+		}
+		if n := set.Take("a", 50); n != few {
+			c.t.Errorf("%d permits to begin with", n)
+		}
+		set.Return("a", few)
+		set.Backlog("a", 0)
+		time.Sleep(5 * time.Second)
+		if st := set.Stats()[0]; st.Governed != nil || set.Room() != 50 {
+			c.t.Errorf("an idle lane is governed: %+v, room %d", st, set.Room())
+		}
+		set.Keep(nil)
+		if len(set.Stats()) != 0 {
+			c.t.Error("it is not forgotten")
+		}
+		cancel()
+		all.Wait()
+	})
+}
