@@ -61,6 +61,11 @@ func decode[P any](t *Type, data []byte) (P, error) {
 			return p, invalidf("", "%v", err)
 		}
 	}
+	if l, ok := any(&p).(laner); ok {
+		if _, err := validLane(l); err != nil {
+			return p, err
+		}
+	}
 	return p, nil
 }
 

@@ -48,6 +48,9 @@ func Define[P, R any](name string, policy Policy, handler func(context.Context, 
 		_, err := decode[P](t, data)
 		return err
 	}
+	if _, ok := any(&zero).(laner); ok {
+		t.lane = laneOf[P]
+	}
 	t.run = func(ctx context.Context, data []byte) ([]byte, error) {
 		p, err := decode[P](t, data)
 		if err != nil {

@@ -9,11 +9,12 @@
 //	package tasks
 //
 //	// Resize makes a smaller copy of a picture.
-//	var Resize = Define("resize", Policy{Timeout: time.Minute, Lane: "pictures"}, resize)
+//	var Resize = Define("resize", Policy{Timeout: time.Minute}, resize)
 //
 //	type ResizePayload struct {
 //		Path  string `json:"path" weir:"line" validate:"required" doc:"the picture"`
 //		Width int    `json:"width,omitzero" validate:"gte=1,lte=10000"`
+//		Store string `json:"store" validate:"oneof=new old"`
 //	}
 //
 //	type ResizeResult struct {
@@ -30,6 +31,10 @@
 //		}
 //		return nil
 //	}
+//
+//	// Lane names the service that this task calls, where it is not the same for all
+//	// of the type (optional; ValidLane says what a name may be).
+//	func (p *ResizePayload) Lane() (string, error) { return "pictures-" + p.Store, nil }
 //
 //	func resize(ctx context.Context, p ResizePayload) (ResizeResult, error) {
 //		...

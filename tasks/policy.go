@@ -24,7 +24,8 @@ type Policy struct {
 	// MaxPayload and MaxResult cap the JSON of payload and result, in bytes.
 	MaxPayload int
 	MaxResult  int
-	// Lane is the way to the service these tasks call; default: the type's name.
+	// Lane is the way to the service these tasks call; default: the type's name. A
+	// payload with a method Lane() (string, error) names its own instead.
 	Lane string
 	// Governed says that the lanes of these tasks lead to services: how many are in
 	// flight, in all workers together, follows what each service can take. What the

@@ -14,6 +14,7 @@ type Type struct {
 
 	check func(payload []byte) error
 	run   func(ctx context.Context, payload []byte) ([]byte, error)
+	lane  func(payload []byte) (string, error) // nil: all go the policy's
 
 	payloadSchema, resultSchema func() json.RawMessage
 }
