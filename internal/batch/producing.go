@@ -78,10 +78,14 @@ func (l *Ledger) SetStopped(ctx context.Context, name string, stopped bool) erro
 	return nil
 }
 
-// AddLane notes that tasks of the batch go to a lane.
-func (l *Ledger) AddLane(ctx context.Context, name, lane string) error {
-	if err := l.rdb.SAdd(ctx, lanesKey(name), lane).Err(); err != nil {
-		return fmt.Errorf("note lane of batch %q: %w", name, err)
+// AddLane notes that tasks of the batch go to lanes.
+func (l *Ledger) AddLane(ctx context.Context, name string, lanes ...string) error {
+	members := make([]any, len(lanes))
+	for i, lane := range lanes {
+		members[i] = lane
+	}
+	if err := l.rdb.SAdd(ctx, lanesKey(name), members...).Err(); err != nil {
+		return fmt.Errorf("note lanes of batch %q: %w", name, err)
 	}
 	return nil
 }

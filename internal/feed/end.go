@@ -172,7 +172,7 @@ func Pause(ctx context.Context, rdb redis.UniversalClient, ledger *batch.Ledger,
 	if err := ledger.SetPaused(ctx, name, true); err != nil {
 		return err
 	}
-	return eachLane(ctx, ledger, name, func(lane string) error {
+	return eachLane(ctx, rdb, ledger, name, func(lane string) error {
 		_, err := queue.Park(ctx, rdb, lane, name)
 		return err
 	})
@@ -183,7 +183,7 @@ func Unpause(ctx context.Context, rdb redis.UniversalClient, ledger *batch.Ledge
 	if err := ledger.SetPaused(ctx, name, false); err != nil {
 		return err
 	}
-	return eachLane(ctx, ledger, name, func(lane string) error {
+	return eachLane(ctx, rdb, ledger, name, func(lane string) error {
 		n, err := queue.Unpark(ctx, rdb, lane, name)
 		if n > 0 {
 			_ = queue.Wake(ctx, rdb, lane)
@@ -192,15 +192,10 @@ func Unpause(ctx context.Context, rdb redis.UniversalClient, ledger *batch.Ledge
 	})
 }
 
-func eachLane(ctx context.Context, ledger *batch.Ledger, name string, do func(lane string) error) error {
+func eachLane(ctx context.Context, rdb redis.UniversalClient, ledger *batch.Ledger, name string, do func(lane string) error) error {
 	lanes, err := ledger.Lanes(ctx, name)
 	if err != nil {
 		return err
 	}
-	for _, lane := range lanes {
-		if err := do(lane); err != nil {
-			return err
-		}
-	}
-	return nil
+	return queue.EachBusy(ctx, rdb, lanes, do)
 }

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/redis/go-redis/v9"
 )
@@ -92,11 +93,14 @@ func idsOf(ctx context.Context, rdb redis.UniversalClient, lane, batch string) (
 // Places tells where each task of a batch is, by seq.
 func Places(ctx context.Context, rdb redis.UniversalClient, lanes []string, name string) (map[int64]Place, error) {
 	in := make(map[int64]Place)
-	for _, lane := range lanes {
+	var mu sync.Mutex
+	err := EachBusy(ctx, rdb, lanes, func(lane string) error {
 		ids, err := idsOf(ctx, rdb, lane, name)
 		if err != nil {
-			return nil, err
+			return err
 		}
+		mu.Lock()
+		defer mu.Unlock()
 		for place, list := range map[Place][]string{
 			InPending: ids.pending, InScheduled: ids.scheduled, InRetry: ids.retry, InActive: ids.active,
 		} {
@@ -106,6 +110,10 @@ func Places(ctx context.Context, rdb redis.UniversalClient, lanes []string, name
 				}
 			}
 		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("find tasks of batch %q: %w", name, err)
 	}
 	return in, nil
 }
@@ -117,36 +125,51 @@ const withdrawChunk = 200
 // returns how many it took and the IDs of those that are being run. Between these
 // there is no task it has missed, unless it was enqueued meanwhile: a lane is
 // looked at until nothing of the batch waits in it. first, if not nil, is called with all
-// that are about to be taken.
+// that are about to be taken, for several lanes at the same time.
 func Withdraw(ctx context.Context, rdb redis.UniversalClient, lanes []string, batch string, first func(lane string, ids []string) error) (taken int64, active []string, err error) {
-	for _, lane := range lanes {
-		for vain := 0; ; {
-			ids, err := idsOf(ctx, rdb, lane, batch)
-			if err != nil {
-				return taken, nil, err
-			}
-			// The tail of the pending list first: there withdraw.lua finds them at once.
-			waiting := append(append(reversed(ids.pending), ids.scheduled...), ids.retry...)
-			if first != nil {
-				if err := first(lane, waiting); err != nil {
-					return taken, nil, err
-				}
-			}
-			n, err := withdraw(ctx, rdb, lane, waiting)
-			taken += n
-			if err != nil {
-				return taken, nil, fmt.Errorf("withdraw tasks of batch %q from lane %q: %w", batch, lane, err)
-			}
-			if n == 0 {
-				vain++ // they have just become active, or asynq's record of them is broken
-			}
-			if len(waiting) == 0 || vain > 3 {
-				active = append(active, ids.active...)
-				break
-			}
+	var mu sync.Mutex
+	err = EachBusy(ctx, rdb, lanes, func(lane string) error {
+		n, running, err := withdrawFrom(ctx, rdb, lane, batch, first)
+		mu.Lock()
+		defer mu.Unlock()
+		taken += n
+		active = append(active, running...)
+		if err != nil {
+			return fmt.Errorf("withdraw tasks of batch %q from lane %q: %w", batch, lane, err)
 		}
+		return nil
+	})
+	if err != nil {
+		return taken, nil, fmt.Errorf("withdraw batch %q: %w", batch, err)
 	}
 	return taken, active, nil
+}
+
+func withdrawFrom(ctx context.Context, rdb redis.UniversalClient, lane, batch string, first func(lane string, ids []string) error) (taken int64, active []string, err error) {
+	for vain := 0; ; {
+		ids, err := idsOf(ctx, rdb, lane, batch)
+		if err != nil {
+			return taken, nil, err
+		}
+		// The tail of the pending list first: there withdraw.lua finds them at once.
+		waiting := append(append(reversed(ids.pending), ids.scheduled...), ids.retry...)
+		if first != nil {
+			if err := first(lane, waiting); err != nil {
+				return taken, nil, err
+			}
+		}
+		n, err := withdraw(ctx, rdb, lane, waiting)
+		taken += n
+		if err != nil {
+			return taken, nil, err
+		}
+		if n == 0 {
+			vain++ // they have just become active, or asynq's record of them is broken
+		}
+		if len(waiting) == 0 || vain > 3 {
+			return taken, ids.active, nil
+		}
+	}
 }
 
 // withdraw takes the tasks out of a lane that still wait in it.

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -33,12 +34,18 @@ func Quarantine(lane string) string { return "weir:{" + lane + "}:quarantine" }
 
 // CountSetAside is how many entries the quarantines of lanes hold.
 func CountSetAside(ctx context.Context, rdb redis.UniversalClient, lanes []string) (n int64, err error) {
-	for _, lane := range lanes {
-		in, err := rdb.LLen(ctx, Quarantine(lane)).Result()
-		if err != nil {
-			return 0, fmt.Errorf("count what was set aside in lane %q: %w", lane, err)
+	for chunk := range slices.Chunk(lanes, atOnce) {
+		pipe := rdb.Pipeline()
+		counts := make([]*redis.IntCmd, len(chunk))
+		for i, lane := range chunk {
+			counts[i] = pipe.LLen(ctx, Quarantine(lane))
 		}
-		n += in
+		if _, err := pipe.Exec(ctx); err != nil {
+			return 0, fmt.Errorf("count what was set aside in %d lanes: %w", len(lanes), err)
+		}
+		for _, c := range counts {
+			n += c.Val()
+		}
 	}
 	return n, nil
 }

@@ -1,0 +1,108 @@
+package queue
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"github.com/redis/go-redis/v9"
+)
+
+const (
+	// atOnce is how many lanes are asked in one pipeline.
+	atOnce = 500
+
+	// together is how many lanes are worked on at the same time.
+	together = 16
+)
+
+// Busy are those of lanes that hold tasks, of whatever batch, in their order. Whether
+// one does is seen at one moment, so that no task of it is missed on its way from one
+// place to another.
+func Busy(ctx context.Context, rdb redis.UniversalClient, lanes []string) ([]string, error) {
+	if len(lanes) <= 1 {
+		return lanes, nil // one question more would save none
+	}
+	var busy []string
+	for chunk := range slices.Chunk(lanes, atOnce) {
+		pipe := rdb.Pipeline()
+		there := make([]*redis.IntCmd, len(chunk))
+		for i, lane := range chunk {
+			there[i] = pipe.Exists(ctx, Pending(lane), Scheduled(lane), Retry(lane), Active(lane))
+		}
+		if _, err := pipe.Exec(ctx); err != nil {
+			return nil, fmt.Errorf("look which lanes hold tasks: %w", err)
+		}
+		for i, lane := range chunk {
+			if there[i].Val() > 0 {
+				busy = append(busy, lane)
+			}
+		}
+	}
+	return busy, nil
+}
+
+// EachBusy calls do for those of lanes that hold tasks, for some at the same time, until
+// one fails.
+func EachBusy(ctx context.Context, rdb redis.UniversalClient, lanes []string, do func(lane string) error) error {
+	busy, err := Busy(ctx, rdb, lanes)
+	if err != nil {
+		return err
+	}
+	var all sync.WaitGroup
+	var next atomic.Int64
+	var first atomic.Pointer[error]
+	for range min(together, len(busy)) {
+		all.Go(func() {
+			for first.Load() == nil {
+				i := next.Add(1) - 1
+				if i >= int64(len(busy)) {
+					return
+				}
+				if err := do(busy[i]); err != nil {
+					first.CompareAndSwap(nil, &err)
+				}
+			}
+		})
+	}
+	all.Wait()
+	if err := first.Load(); err != nil {
+		return *err
+	}
+	return nil
+}
+
+// Waiting is how many tasks wait in each of lanes, of whatever batch: those that are
+// neither run nor done.
+func Waiting(ctx context.Context, rdb redis.UniversalClient, lanes []string) ([]int64, error) {
+	waiting := make([]int64, 0, len(lanes))
+	for chunk := range slices.Chunk(lanes, atOnce) {
+		pipe := rdb.Pipeline()
+		counts := make([][3]*redis.IntCmd, len(chunk))
+		for i, lane := range chunk {
+			counts[i] = [3]*redis.IntCmd{pipe.LLen(ctx, Pending(lane)), pipe.ZCard(ctx, Scheduled(lane)), pipe.ZCard(ctx, Retry(lane))}
+		}
+		if _, err := pipe.Exec(ctx); err != nil {
+			return nil, fmt.Errorf("count what waits in %d lanes: %w", len(lanes), err)
+		}
+		for _, c := range counts {
+			waiting = append(waiting, c[0].Val()+c[1].Val()+c[2].Val())
+		}
+	}
+	return waiting, nil
+}
+
+// Publish makes lanes known to asynq's tools, as asynq's own client does with one call
+// for each.
+func Publish(ctx context.Context, rdb redis.UniversalClient, lanes ...string) error {
+	names := make([]any, len(lanes))
+	for i, lane := range lanes {
+		names[i] = lane
+	}
+	if err := rdb.SAdd(ctx, All, names...).Err(); err != nil {
+		return fmt.Errorf("make %d lanes known: %w", len(lanes), err)
+	}
+	return nil
+}
