@@ -184,6 +184,7 @@ type BatchOptions struct {
 	// Name is the batch's. The same name with the same input goes on with it.
 	// Empty: a new one.
 	Name string
+	// Lane is where all tasks go. Empty: where their payloads say, or the type's policy.
 	Lane string
 	// Timeout is one attempt's.
 	Timeout time.Duration
@@ -223,9 +224,13 @@ type Batch = produce.Batch
 // Begin makes a batch of a task type, or goes on with the one that is there.
 func (c *Client) Begin(ctx context.Context, t *tasks.Type, o BatchOptions) (*Batch, error) {
 	p := t.Policy()
+	lane := or(o.Lane, p.Lane)
+	if o.Lane == "" && t.DerivesLane() {
+		lane = "" // each task has its own
+	}
 	po := produce.Options{
 		Options: batch.Options{
-			Type: t.Name(), Lane: or(o.Lane, p.Lane),
+			Type: t.Name(), Lane: lane,
 			TimeoutMS: or(o.Timeout, p.Timeout).Milliseconds(), Retries: p.Retries,
 			BackoffMS: or(o.Backoff, p.Backoff).Milliseconds(), MaxBackoffMS: max(p.MaxBackoff, o.Backoff).Milliseconds(),
 			DeadlineMS: o.Deadline.Milliseconds(),

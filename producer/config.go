@@ -66,7 +66,7 @@ type inputFlags struct {
 // batchFlags say how a batch is run.
 type batchFlags struct {
 	Batch       string        `help:"The batch's name. Default: derived from type, input and options, so that the same command goes on with an unfinished batch." placeholder:"NAME"`
-	Lane        string        `help:"Lane of the tasks. Default: the type's." placeholder:"NAME"`
+	Lane        string        `help:"Lane of all tasks. Default: the type's; of http tasks each URL's host and port." placeholder:"NAME"`
 	Timeout     time.Duration `help:"Time one attempt may take. Default: the type's." placeholder:"D"`
 	Retries     *int          `help:"Attempts after the first. Default: the type's." placeholder:"N"`
 	Backoff     time.Duration `help:"Base of the exponential backoff between attempts. Default: the type's." placeholder:"D"`

@@ -298,18 +298,32 @@ func printStatus(w io.Writer, st *status.Status) error {
 	if n := st.Missing(); n != 0 {
 		missing = fmt.Sprintf(" + missing %d", n)
 	}
+	lane, quarantine := st.Options.Lane, st.Options.Lane
+	if lane == "" {
+		lane, quarantine = eachItsOwn, "LANE"
+	}
 	aside := ""
 	if st.SetAside > 0 {
 		aside = fmt.Sprintf("  set aside, since nobody could read them: %d entries in the quarantine of its lanes (LRANGE %s 0 -1)\n",
-			st.SetAside, queue.Quarantine(st.Options.Lane))
+			st.SetAside, queue.Quarantine(quarantine))
 	}
 	_, err := fmt.Fprintf(w, "batch %s: %s, %s\n"+
 		"  tasks %s, created %s, lane %s, input %s\n"+
 		"  read %d = ok %d + failed %d + cancelled %d + pending %d + scheduled %d + retry %d + active %d%s\n%s",
 		st.Name, st.Options.Type, state,
-		n, st.Created.Format(time.DateTime), st.Options.Lane, st.Options.Input,
+		n, st.Created.Format(time.DateTime), lane, st.Options.Input,
 		st.Next, st.OK, st.Failed, st.Cancelled, st.Pending, st.Scheduled, st.Tally.Retry, st.Active, missing, aside)
 	return err
+}
+
+// eachItsOwn stands for the lane where each payload names one.
+const eachItsOwn = "(each task's own)"
+
+func laneOfType(t *tasks.Type) string {
+	if t.DerivesLane() {
+		return eachItsOwn
+	}
+	return t.Policy().Lane
 }
 
 type typesCmd struct {
@@ -342,16 +356,20 @@ func (c *typesCmd) Run() error {
 	fmt.Fprintln(tab, "TYPE\tLANE\tTIMEOUT\tRETRIES\tBACKOFF\tMAX PAYLOAD")
 	for _, t := range shown {
 		p := t.Policy()
-		fmt.Fprintf(tab, "%s\t%s\t%v\t%d\t%v\t%d\n", t.Name(), p.Lane, p.Timeout, p.Retries, p.Backoff, p.MaxPayload)
+		fmt.Fprintf(tab, "%s\t%s\t%v\t%d\t%v\t%d\n", t.Name(), laneOfType(t), p.Timeout, p.Retries, p.Backoff, p.MaxPayload)
 	}
 	return tab.Flush()
 }
 
 func jsonType(t *tasks.Type) any {
 	p := t.Policy()
+	lane := p.Lane
+	if t.DerivesLane() {
+		lane = ""
+	}
 	return struct {
 		Type       string          `json:"type"`
-		Lane       string          `json:"lane"`
+		Lane       string          `json:"lane,omitempty"` // none: each task has its own
 		Timeout    string          `json:"timeout"`
 		Retries    int             `json:"retries"`
 		Backoff    string          `json:"backoff"`
@@ -360,6 +378,6 @@ func jsonType(t *tasks.Type) any {
 		MaxResult  int             `json:"max_result"`
 		Payload    json.RawMessage `json:"payload"`
 		Result     json.RawMessage `json:"result"`
-	}{t.Name(), p.Lane, p.Timeout.String(), p.Retries, p.Backoff.String(), p.MaxBackoff.String(),
+	}{t.Name(), lane, p.Timeout.String(), p.Retries, p.Backoff.String(), p.MaxBackoff.String(),
 		p.MaxPayload, p.MaxResult, t.PayloadSchema(), t.ResultSchema()}
 }

@@ -9,7 +9,7 @@ import (
 // them with each task.
 type Options struct {
 	Type string `json:"type"`
-	// Lane is where the tasks go; empty means each type's own.
+	// Lane is where the tasks go; empty means where each payload says.
 	Lane string `json:"lane,omitempty"`
 	// Timeout is one attempt's, in milliseconds.
 	TimeoutMS int64 `json:"timeout_ms"`

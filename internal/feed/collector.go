@@ -11,14 +11,20 @@ import (
 // enqueues of a chunk and sends them in one pipeline, in order. asynq makes the
 // messages and its script does the enqueue; only the sending is put off.
 type collector struct {
-	redis.UniversalClient // what is no script: asynq adds the queue's name to its set
-	pipe                  redis.Pipeliner
-	sent                  []*redis.Cmd
-	known                 map[string]bool // scripts that Redis has, by hash
+	redis.UniversalClient
+	pipe  redis.Pipeliner
+	sent  []*redis.Cmd
+	known map[string]bool // scripts that Redis has, by hash
 }
 
 func newCollector(rdb redis.UniversalClient) *collector {
 	return &collector{UniversalClient: rdb, pipe: rdb.Pipeline(), known: make(map[string]bool)}
+}
+
+// SAdd does nothing: asynq would add each lane to its set with a call of its own. The
+// feeder has done so.
+func (c *collector) SAdd(ctx context.Context, _ string, _ ...any) *redis.IntCmd {
+	return redis.NewIntCmd(ctx)
 }
 
 // noScript makes asynq call Eval, with the script's text.

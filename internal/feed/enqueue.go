@@ -21,7 +21,8 @@ const (
 
 // task is a record with its number.
 type task struct {
-	seq int64
+	seq  int64
+	lane string // "" if it is invalid
 	source.Record
 }
 
@@ -34,6 +35,9 @@ func (f *Feeder) enqueue(ctx context.Context, tasks []task) error {
 				return err
 			}
 		}
+	}
+	if err := f.introduce(ctx, lanesOf(tasks)); err != nil {
+		return err
 	}
 	return f.insist(ctx, func() error {
 		f.collect.discard()
@@ -53,7 +57,7 @@ func (f *Feeder) enqueue(ctx context.Context, tasks []task) error {
 func (f *Feeder) collectTask(ctx context.Context, t *task) error {
 	now := strconv.FormatInt(time.Now().UnixMicro(), 10)
 	made := asynq.NewTaskWithHeaders(f.opts.TaskType, t.Payload, map[string]string{batch.Header: now})
-	_, err := f.client.EnqueueContext(ctx, made, asynq.TaskID(batch.TaskID(f.opts.Name, t.seq)), asynq.Queue(f.opts.Lane),
+	_, err := f.client.EnqueueContext(ctx, made, asynq.TaskID(batch.TaskID(f.opts.Name, t.seq)), asynq.Queue(t.lane),
 		asynq.MaxRetry(endless), asynq.Timeout((f.opts.Timeout + afterTimeout).Round(time.Second)))
 	return err
 }

@@ -54,8 +54,10 @@ func (e *InputError) Error() string {
 type Options struct {
 	Name     string
 	TaskType string
-	Lane     string
-	Timeout  time.Duration
+	// Lane is where all tasks go. Empty: LaneOf tells for each payload.
+	Lane    string
+	LaneOf  func(payload []byte) (string, error)
+	Timeout time.Duration
 	// Window is the most tasks in Redis without an outcome; asked before each chunk.
 	Window func(context.Context) int64
 	// Ahead, if set, is the seq that must not be reached yet: how far the reader of
@@ -85,6 +87,7 @@ type Feeder struct {
 	hash    hash.Hash
 	settled chan struct{}
 	read    atomic.Int64
+	known   map[string]bool // lanes that the batch and asynq know of
 }
 
 // New returns a Feeder of a batch that Create has made.
@@ -92,11 +95,12 @@ func New(rdb redis.UniversalClient, ledger *batch.Ledger, src source.Source, o O
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	collect := newCollector(rdb)
-	return &Feeder{
-		rdb: rdb, ledger: ledger, client: asynq.NewClientFromRedisClient(collect), collect: collect, src: src, opts: o,
+	f := &Feeder{
+		rdb: rdb, ledger: ledger, collect: newCollector(rdb), src: src, opts: o,
 		hash: sha256.New(), settled: make(chan struct{}, 1),
 	}
+	f.forgetLanes()
+	return f
 }
 
 // Read is how many records have been enqueued so far, or have an outcome.
@@ -123,8 +127,10 @@ func (f *Feeder) Run(ctx context.Context) error {
 	if f.found.Phase == batch.GivenUp {
 		return ErrCancelled
 	}
-	if err := f.insist(ctx, func() error { return f.ledger.AddLane(ctx, f.opts.Name, f.opts.Lane) }); err != nil {
-		return err
+	if f.opts.Lane != "" {
+		if err := f.introduce(ctx, []string{f.opts.Lane}); err != nil {
+			return err
+		}
 	}
 	reading, stopReading := context.WithCancel(ctx)
 	defer stopReading()
@@ -217,7 +223,7 @@ func (f *Feeder) feed(ctx context.Context, records []source.Record) error {
 	if err := f.checkpoint(ctx, from, to); err != nil {
 		return err
 	}
-	f.wake(ctx)
+	f.wake(ctx, tasks)
 	return nil
 }
 
@@ -245,27 +251,28 @@ func (f *Feeder) feedAgain(ctx context.Context, records []source.Record) error {
 			return err
 		}
 	}
+	f.wake(ctx, f.held)
 	f.held = nil
 	f.read.Store(fed)
-	f.wake(ctx)
 	return nil
 }
 
 // dropGhosts frees the IDs of held tasks that Redis has a record of, but nowhere where
 // they would be run: they could not be enqueued again.
 func (f *Feeder) dropGhosts(ctx context.Context) error {
+	lanes := lanesOf(f.held)
 	return f.insist(ctx, func() error {
-		in, err := queue.Places(ctx, f.rdb, []string{f.opts.Lane}, f.opts.Name)
+		in, err := queue.Places(ctx, f.rdb, lanes, f.opts.Name)
 		if err != nil {
 			return err
 		}
-		var lost []string
+		lost := make(map[string][]string)
 		for _, t := range f.held {
-			if _, ok := in[t.seq]; !ok {
-				lost = append(lost, batch.TaskID(f.opts.Name, t.seq))
+			if _, ok := in[t.seq]; !ok && t.lane != "" {
+				lost[t.lane] = append(lost[t.lane], batch.TaskID(f.opts.Name, t.seq))
 			}
 		}
-		n, err := queue.DropGhosts(ctx, f.rdb, f.opts.Lane, lost)
+		n, err := queue.DropGhosts(ctx, f.rdb, lost)
 		if n > 0 {
 			f.opts.Log.Warn("tasks that Redis knew of but nobody would have run are enqueued again", "batch", f.opts.Name, "tasks", n)
 		}
@@ -298,7 +305,8 @@ func (f *Feeder) number(ctx context.Context, records []source.Record) ([]task, e
 	from := f.next
 	tasks := make([]task, len(records))
 	for i, r := range records {
-		tasks[i] = task{from + int64(i), r}
+		tasks[i] = task{seq: from + int64(i), Record: r}
+		f.findLane(&tasks[i])
 		f.addToHash(r.Raw)
 	}
 	f.next += int64(len(records))
@@ -325,10 +333,6 @@ func without(tasks []task, have []bool) []task {
 	}
 	return rest
 }
-
-// wake tells the gates. A wake-up that is lost costs a second: they look by
-// themselves.
-func (f *Feeder) wake(ctx context.Context) { _ = queue.Wake(ctx, f.rdb, f.opts.Lane) }
 
 func (f *Feeder) checkpoint(ctx context.Context, from, to int64) error {
 	sum := f.sum()

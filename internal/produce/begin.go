@@ -67,7 +67,7 @@ type Batch struct {
 
 // Begin makes the batch, or goes on with the one that is there. End it with End.
 func (p *Producer) Begin(ctx context.Context, o Options) (*Batch, error) {
-	if err := tasks.ValidLane(o.Lane); err != nil {
+	if err := checkLane(&o.Options); err != nil {
 		return nil, err
 	}
 	b := &Batch{p: p, o: o, lost: make(chan struct{})}
@@ -91,6 +91,17 @@ func (p *Producer) Begin(ctx context.Context, o Options) (*Batch, error) {
 		}
 	}
 	return b, nil
+}
+
+// checkLane wants a lane for every task: one for all, or what their type derives.
+func checkLane(o *batch.Options) error {
+	if o.Lane != "" {
+		return tasks.ValidLane(o.Lane)
+	}
+	if _, ok := tasks.Lookup(o.Type); !ok {
+		return fmt.Errorf("the batch has no lane, and this program has no task type %q to derive one", o.Type)
+	}
+	return nil
 }
 
 // Name is the batch's name.

@@ -13,6 +13,7 @@ import (
 	"github.com/weir-tasks/weir/internal/follow"
 	"github.com/weir-tasks/weir/internal/retry"
 	"github.com/weir-tasks/weir/internal/source"
+	"github.com/weir-tasks/weir/tasks"
 )
 
 // graceToEnd is how long cancelling or stopping may take before the producer
@@ -207,6 +208,9 @@ func (b *Batch) feeder(src source.Source, follower *follow.Follower) *feed.Feede
 		Name: b.o.Name, TaskType: b.o.Type, Lane: b.o.Lane, Timeout: b.o.Options.Timeout(),
 		Window: newWindow(b.p.RDB).get, MaxFailures: b.o.MaxFailures,
 		Producer: processOf(b.p.ID), Trouble: b.p.Trouble, Log: b.p.Log,
+	}
+	if t, ok := tasks.Lookup(b.o.Type); ok {
+		o.LaneOf = t.LaneOf
 	}
 	if b.o.Window > 0 {
 		o.Window = func(context.Context) int64 { return b.o.Window }

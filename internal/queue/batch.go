@@ -4,10 +4,12 @@ import (
 	"context"
 	_ "embed"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/redis/go-redis/v9"
 )
@@ -191,9 +193,20 @@ func withdraw(ctx context.Context, rdb redis.UniversalClient, lane string, waiti
 	return taken, nil
 }
 
-// DropGhosts removes what is left of tasks that are in no place where they would be
-// run, archived ones too, so that their IDs are free. It returns how many there were.
-func DropGhosts(ctx context.Context, rdb redis.UniversalClient, lane string, ids []string) (dropped int64, err error) {
+// DropGhosts removes what is left of tasks, by lane, that are in no place where they
+// would be run, archived ones too, so that their IDs are free. It returns how many there
+// were.
+func DropGhosts(ctx context.Context, rdb redis.UniversalClient, ids map[string][]string) (dropped int64, err error) {
+	var sum atomic.Int64
+	err = each(slices.Collect(maps.Keys(ids)), func(lane string) error {
+		n, err := dropGhosts(ctx, rdb, lane, ids[lane])
+		sum.Add(n)
+		return err
+	})
+	return sum.Load(), err
+}
+
+func dropGhosts(ctx context.Context, rdb redis.UniversalClient, lane string, ids []string) (dropped int64, err error) {
 	keys := []string{Pending(lane), Active(lane), Scheduled(lane), Retry(lane), Archived(lane)}
 	for chunk := range slices.Chunk(ids, withdrawChunk) {
 		args := make([]any, 1, 1+len(chunk))

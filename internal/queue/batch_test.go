@@ -210,7 +210,7 @@ func TestDropGhostsDropsWhatNobodyWouldRun(t *testing.T) {
 		for seq := range 300 {
 			ids = append(ids, fmt.Sprint("b:", seq))
 		}
-		if n, err := DropGhosts(q.ctx, q.c, "x", ids); n != 2 || err != nil {
+		if n, err := DropGhosts(q.ctx, q.c, map[string][]string{"x": ids, "y": {"b:20"}}); n != 2 || err != nil {
 			t.Errorf("%d dropped, %v", n, err)
 		}
 		if after := q.where("x"); after != strings.Replace(before, ", archived b:21", "", 1) {
@@ -218,7 +218,7 @@ func TestDropGhostsDropsWhatNobodyWouldRun(t *testing.T) {
 		}
 		q.add("x", "b:20")
 		q.add("x", "b:21")
-		if n, err := DropGhosts(q.ctx, q.c, "x", nil); n != 0 || err != nil {
+		if n, err := DropGhosts(q.ctx, q.c, nil); n != 0 || err != nil {
 			t.Errorf("of none %d dropped, %v", n, err)
 		}
 	})

@@ -51,17 +51,22 @@ func EachBusy(ctx context.Context, rdb redis.UniversalClient, lanes []string, do
 	if err != nil {
 		return err
 	}
+	return each(busy, do)
+}
+
+// each calls do for each of lanes, for some at the same time, until one fails.
+func each(lanes []string, do func(lane string) error) error {
 	var all sync.WaitGroup
 	var next atomic.Int64
 	var first atomic.Pointer[error]
-	for range min(together, len(busy)) {
+	for range min(together, len(lanes)) {
 		all.Go(func() {
 			for first.Load() == nil {
 				i := next.Add(1) - 1
-				if i >= int64(len(busy)) {
+				if i >= int64(len(lanes)) {
 					return
 				}
-				if err := do(busy[i]); err != nil {
+				if err := do(lanes[i]); err != nil {
 					first.CompareAndSwap(nil, &err)
 				}
 			}
