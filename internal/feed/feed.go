@@ -55,9 +55,11 @@ type Options struct {
 	Name     string
 	TaskType string
 	// Lane is where all tasks go. Empty: LaneOf tells for each payload.
-	Lane    string
-	LaneOf  func(payload []byte) (string, error)
-	Timeout time.Duration
+	Lane   string
+	LaneOf func(payload []byte) (string, error)
+	// Introduce, if set, is told of lanes before the first task is in them.
+	Introduce func(ctx context.Context, lanes ...string) error
+	Timeout   time.Duration
 	// Window is the most tasks in Redis without an outcome; asked before each chunk.
 	Window func(context.Context) int64
 	// Ahead, if set, is the seq that must not be reached yet: how far the reader of

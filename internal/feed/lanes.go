@@ -49,6 +49,11 @@ func (f *Feeder) introduce(ctx context.Context, lanes []string) error {
 		if err := f.ledger.AddLane(ctx, f.opts.Name, fresh...); err != nil {
 			return err
 		}
+		if f.opts.Introduce != nil {
+			if err := f.opts.Introduce(ctx, fresh...); err != nil {
+				return err
+			}
+		}
 		return queue.Publish(ctx, f.rdb, fresh...)
 	})
 	if err != nil {

@@ -3,6 +3,7 @@ package gate
 import (
 	"context"
 	"strings"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 	"github.com/weir-tasks/weir/internal/queue"
@@ -15,7 +16,7 @@ import (
 func (g *Gate) forward(ctx context.Context, sha, kind string, args []any) *redis.Cmd {
 	cmd := redis.NewCmd(ctx)
 	cmd.SetVal(int64(0))
-	if len(args) != 4 {
+	if len(args) != 4 || !g.forwards(kind) {
 		return cmd
 	}
 	// asynq's arguments: now (s), task key prefix, now (ns), group key prefix
@@ -72,4 +73,18 @@ func (g *Gate) inLanes(ctx context.Context, lanes []string, kind string, ask fun
 		err = nil
 	}
 	return some, sum, err
+}
+
+// forwards says that it is time to look for due tasks of a kind: more rarely where there
+// are many lanes.
+func (g *Gate) forwards(kind string) bool {
+	rare := g.manyLanes() - 1
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	now := time.Now()
+	if now.Sub(g.forwarded[kind]) < rare*look {
+		return false
+	}
+	g.forwarded[kind] = now
+	return true
 }

@@ -71,19 +71,20 @@ type Gate struct {
 	workers  sync.WaitGroup // the gate's own goroutines
 	woken    chan struct{}  // a lane got work
 
-	mu      sync.Mutex
-	known   []string             // lanes in use
-	work    map[string]bool      // lanes that may have work
-	ring    []string             // those of them that may have permits, in the order of turns
-	shut    map[string]bool      // those of them that have none
-	taken   []task               // taken from Redis, not yet handed to asynq
-	strange []task               // taken, of types unknown here; only during collectAll
-	claims  map[string][]*Permit // of deliveries that have not reached their handler
-	held    map[string]*holding  // tasks that asynq has
-	beat    time.Time            // when this worker told Redis that it lives
-	news    []string             // lanes found to be governed, which others do not know yet
-	failing int                  // dequeues failed in a row
-	holds   int                  // callers of Hold for whom nothing is taken
+	mu        sync.Mutex
+	known     []string             // lanes in use
+	work      map[string]bool      // lanes that may have work
+	ring      []string             // those of them that may have permits, in the order of turns
+	shut      map[string]bool      // those of them that have none
+	taken     []task               // taken from Redis, not yet handed to asynq
+	strange   []task               // taken, of types unknown here; only during collectAll
+	claims    map[string][]*Permit // of deliveries that have not reached their handler
+	held      map[string]*holding  // tasks that asynq has
+	beat      time.Time            // when this worker told Redis that it lives
+	news      []string             // lanes found to be governed, which others do not know yet
+	forwarded map[string]time.Time // when due tasks of a kind were looked for
+	failing   int                  // dequeues failed in a row
+	holds     int                  // callers of Hold for whom nothing is taken
 }
 
 // task is a message taken from a lane.
@@ -111,6 +112,7 @@ func New(rdb, fast redis.UniversalClient, lanes *lane.Set, opts Options) *Gate {
 		woken:           make(chan struct{}, 1),
 		work:            make(map[string]bool),
 		shut:            make(map[string]bool),
+		forwarded:       make(map[string]time.Time),
 		claims:          make(map[string][]*Permit),
 		held:            make(map[string]*holding),
 		sign:            queue.NewMark(),

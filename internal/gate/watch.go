@@ -31,19 +31,27 @@ func (g *Gate) listen(ctx context.Context) {
 
 // lookAround finds lanes, and work that nobody announced, every so often.
 func (g *Gate) lookAround(ctx context.Context) {
-	tick := time.NewTicker(look)
-	defer tick.Stop()
+	timer := time.NewTimer(0)
+	defer timer.Stop()
 	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-timer.C:
+		}
 		if err := g.lookOnce(ctx); err != nil && ctx.Err() == nil {
 			g.opts.Log.Debug("looking for work", "err", err)
 		}
 		g.releaseUnclaimed(time.Now())
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
+		timer.Reset(look * g.manyLanes())
 	}
+}
+
+// manyLanes is by how much rarer all lanes are looked at because there are many.
+func (g *Gate) manyLanes() time.Duration {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return 1 + time.Duration(len(g.known)/2000)
 }
 
 func (g *Gate) lookOnce(ctx context.Context) error {

@@ -11,6 +11,7 @@ import (
 	"github.com/weir-tasks/weir/internal/batch"
 	"github.com/weir-tasks/weir/internal/feed"
 	"github.com/weir-tasks/weir/internal/follow"
+	"github.com/weir-tasks/weir/internal/lane"
 	"github.com/weir-tasks/weir/internal/retry"
 	"github.com/weir-tasks/weir/internal/source"
 	"github.com/weir-tasks/weir/tasks"
@@ -211,6 +212,9 @@ func (b *Batch) feeder(src source.Source, follower *follow.Follower) *feed.Feede
 	}
 	if t, ok := tasks.Lookup(b.o.Type); ok {
 		o.LaneOf = t.LaneOf
+		if t.Policy().Governed {
+			o.Introduce = func(ctx context.Context, lanes ...string) error { return lane.Announce(ctx, b.p.RDB, lanes...) }
+		}
 	}
 	if b.o.Window > 0 {
 		o.Window = func(context.Context) int64 { return b.o.Window }

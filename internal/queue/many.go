@@ -25,23 +25,37 @@ func Busy(ctx context.Context, rdb redis.UniversalClient, lanes []string) ([]str
 	if len(lanes) <= 1 {
 		return lanes, nil // one question more would save none
 	}
-	var busy []string
+	return withAny(ctx, rdb, lanes, Pending, Scheduled, Retry, Active)
+}
+
+// Delivered are those of lanes of which workers have tasks, or had, in their order.
+func Delivered(ctx context.Context, rdb redis.UniversalClient, lanes []string) ([]string, error) {
+	return withAny(ctx, rdb, lanes, Active, Lease)
+}
+
+// withAny are those of lanes that have any of the keys.
+func withAny(ctx context.Context, rdb redis.UniversalClient, lanes []string, keys ...func(lane string) string) ([]string, error) {
+	var some []string
 	for chunk := range slices.Chunk(lanes, atOnce) {
 		pipe := rdb.Pipeline()
 		there := make([]*redis.IntCmd, len(chunk))
 		for i, lane := range chunk {
-			there[i] = pipe.Exists(ctx, Pending(lane), Scheduled(lane), Retry(lane), Active(lane))
+			of := make([]string, len(keys))
+			for k, key := range keys {
+				of[k] = key(lane)
+			}
+			there[i] = pipe.Exists(ctx, of...)
 		}
 		if _, err := pipe.Exec(ctx); err != nil {
 			return nil, fmt.Errorf("look which lanes hold tasks: %w", err)
 		}
 		for i, lane := range chunk {
 			if there[i].Val() > 0 {
-				busy = append(busy, lane)
+				some = append(some, lane)
 			}
 		}
 	}
-	return busy, nil
+	return some, nil
 }
 
 // EachBusy calls do for those of lanes that hold tasks, for some at the same time, until

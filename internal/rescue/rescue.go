@@ -139,7 +139,10 @@ func (r *Rescuer) Run(ctx context.Context) {
 
 // round looks at every lane once. An error is one of Redis, not of an entry or a lane.
 func (r *Rescuer) round(ctx context.Context, now time.Time) error {
-	lanes := r.opts.Lanes()
+	lanes, err := queue.Delivered(ctx, r.rdb, r.opts.Lanes())
+	if err != nil {
+		return err
+	}
 	maps.DeleteFunc(r.seen, func(lane string, _ *sightings) bool { return !slices.Contains(lanes, lane) })
 	for _, lane := range lanes {
 		acts, err := r.acts(ctx, lane)

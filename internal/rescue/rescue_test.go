@@ -378,8 +378,8 @@ func TestALaneThatComesBackIsWatchedAnew(t *testing.T) {
 			}
 		}
 		r.want(t, 1)
-		if len(rescuer.seen["a"].of) != 0 {
-			t.Errorf("it remembers %v", rescuer.seen["a"].of)
+		if len(rescuer.seen) != 0 {
+			t.Errorf("it remembers %v", rescuer.seen)
 		}
 	})
 }
