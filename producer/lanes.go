@@ -131,14 +131,14 @@ func jsonLane(o *lane.Overview) laneLine {
 
 type laneCmd struct {
 	Name   string  `arg:"" help:"The lane."`
-	Rate   *string `help:"The most requests, in all workers: 100/s, 600/m, 1000/h; none takes it away." placeholder:"N/TIME"`
-	Burst  *int    `help:"How many of those may come at once; 0 takes it away." placeholder:"N"`
-	Max    *int    `help:"The most in flight that the limit may rise to; 0 takes it away." placeholder:"N"`
-	Min    *int    `help:"The fewest in flight that the limit may fall to; 0 takes it away." placeholder:"N"`
-	Limit  *int    `help:"A fixed limit of tasks in flight instead of one that adapts; 0 takes it away." placeholder:"N"`
-	Pause  bool    `help:"Let no task of the lane begin." xor:"pause"`
-	Resume bool    `help:"End --pause." xor:"pause"`
-	Reset  bool    `help:"Forget what was learned of the service: the limit begins anew."`
+	Rate   *string `env:"-" help:"The most requests, in all workers: 100/s, 600/m, 1000/h; none takes it away." placeholder:"N/TIME"`
+	Burst  *int    `env:"-" help:"How many of those may come at once; 0 takes it away." placeholder:"N"`
+	Max    *int    `env:"-" help:"The most in flight that the limit may rise to; 0 takes it away." placeholder:"N"`
+	Min    *int    `env:"-" help:"The fewest in flight that the limit may fall to; 0 takes it away." placeholder:"N"`
+	Limit  *int    `env:"-" help:"A fixed limit of tasks in flight instead of one that adapts; 0 takes it away." placeholder:"N"`
+	Pause  bool    `env:"-" help:"Let no task of the lane begin." xor:"pause"`
+	Resume bool    `env:"-" help:"End --pause." xor:"pause"`
+	Reset  bool    `env:"-" help:"Forget what was learned of the service: the limit begins anew."`
 }
 
 func (c *laneCmd) Run(ctx context.Context, common *cli.Common) error {

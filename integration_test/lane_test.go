@@ -1,0 +1,115 @@
+package integration_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/weir-tasks/weir/internal/conn/conntest"
+)
+
+// narrow is a service that answers so many at once in 50 ms, and refuses others.
+type narrow struct {
+	*httptest.Server
+	in, peak, ok, refused atomic.Int64
+}
+
+func newNarrow(t *testing.T, capacity int64) *narrow {
+	s := &narrow{}
+	s.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		n := s.in.Add(1)
+		defer s.in.Add(-1)
+		for p := s.peak.Load(); n > p && !s.peak.CompareAndSwap(p, n); p = s.peak.Load() {
+		}
+		if n > capacity {
+			s.refused.Add(1)
+			w.WriteHeader(http.StatusServiceUnavailable)
+			return
+		}
+		time.Sleep(50 * time.Millisecond)
+		s.ok.Add(1)
+	}))
+	t.Cleanup(s.Close)
+	return s
+}
+
+// lane is the name of the service's lane.
+func (s *narrow) lane(t *testing.T) string {
+	u, err := url.Parse(s.URL)
+	must(t, err)
+	return u.Hostname() + "_" + u.Port()
+}
+
+// Four workers with many times the slots that a service has: its limit is found by all
+// together, hardly anything is refused, and nothing fails.
+func TestAServiceIsNotFlooded(t *testing.T) {
+	t.Parallel()
+	const n, capacity = 3000, 20
+	s := newNarrow(t, capacity)
+	redisURL := conntest.Server(t).URL()
+	for range 4 {
+		startWorker(t, redisURL, "--concurrency", "100")
+	}
+	r := producer(t, redisURL, "run", "http", "--repeat", fmt.Sprint(n), "--retries", "10", "--payload", fmt.Sprintf(`{"url":"%s/{n}"}`, s.URL)).exits(t, 0)
+	allOK(t, r.outcomes(t), n)
+	t.Logf("%d answered, %d refused, at most %d in flight, %.1f s", s.ok.Load(), s.refused.Load(), s.peak.Load(), r.took.Seconds())
+	if s.refused.Load() > n/10 || s.peak.Load() > 5*capacity {
+		t.Errorf("%d of %d refused, at most %d in flight on a capacity of %d", s.refused.Load(), n, s.peak.Load(), capacity)
+	}
+	var shown struct {
+		Lane     string
+		Governed bool
+		Limit    int
+	}
+	for line := range strings.Lines(producer(t, redisURL, "lanes", "--json").exits(t, 0).stdout) {
+		must(t, json.Unmarshal([]byte(line), &shown))
+	}
+	if shown.Lane != s.lane(t) || !shown.Governed || shown.Limit < 4 || shown.Limit > 3*capacity {
+		t.Errorf("shown is %+v", shown)
+	}
+}
+
+// What an operator says of a lane holds everywhere within a second.
+func TestAnOperatorsWordHolds(t *testing.T) {
+	t.Parallel()
+	s := newNarrow(t, 1000)
+	redisURL := conntest.Server(t).URL()
+	for range 2 {
+		startWorker(t, redisURL, "--concurrency", "50")
+	}
+	startProducer(t, redisURL, "run", "http", "--repeat", "1000000", "--window", "500", "--payload", fmt.Sprintf(`{"url":"%s/{n}"}`, s.URL))
+	eventually(t, long, func() bool { return s.ok.Load() > 100 }, "it runs")
+	lane := func(args ...string) result {
+		t.Helper()
+		return producer(t, redisURL, append([]string{"lane", s.lane(t)}, args...)...)
+	}
+	lane("--pause").exits(t, 0)
+	time.Sleep(time.Second) // what is promised
+	eventually(t, long, func() bool { return s.in.Load() == 0 }, "what was in flight is answered")
+	before := s.ok.Load()
+	if out := lane().exits(t, 0).stdout; !strings.Contains(out, "paused by the operator") {
+		t.Errorf("shown is %s", out)
+	}
+	time.Sleep(2 * time.Second)
+	if s.ok.Load() != before {
+		t.Errorf("%d calls while it was paused", s.ok.Load()-before)
+	}
+	lane("--resume", "--rate", "20/s").exits(t, 0)
+	eventually(t, long, func() bool { return s.ok.Load() > before }, "it goes on")
+	before, began := s.ok.Load(), time.Now()
+	time.Sleep(5 * time.Second)
+	if rate := float64(s.ok.Load()-before) / time.Since(began).Seconds(); rate > 26 {
+		t.Errorf("%.1f calls a second at a rate of 20/s", rate)
+	}
+	lane("--rate", "fast").exits(t, 2).says(t, `"fast"`)
+	lane("--max", "5", "--min", "9").exits(t, 2).says(t, "min 9: above max 5")
+	lane("--pause", "--resume").exits(t, 2)
+	producer(t, redisURL, "lane", "nobody").exits(t, 2).says(t, "no such lane")
+	producer(t, redisURL, "lane", "a:b").exits(t, 2).says(t, "must match")
+}
