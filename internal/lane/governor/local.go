@@ -38,6 +38,7 @@ const (
 	firstTry    = 250 * time.Millisecond // between reports, before the first Grant
 	lastTry     = time.Second            // between reports that fail
 	longestRest = 5 * time.Second
+	firstRest   = time.Second // where the service's latency is not known
 )
 
 // Local is a worker's half of one lane: it gives out the permits that are leased, and
@@ -203,6 +204,9 @@ func (l *Local) soonAfter(t time.Time) time.Time {
 // overloaded rests the permit: a service that rejects fast would else be asked as fast.
 func (l *Local) overloaded(now time.Time) (urgent bool) {
 	rest := max(l.grant.Interval, min(l.grant.Base, longestRest))
+	if l.grant.Base == 0 {
+		rest = firstRest
+	}
 	end := now.Add(rest)
 	at, _ := slices.BinarySearchFunc(l.rests, end, time.Time.Compare)
 	l.rests = slices.Insert(l.rests, at, end)

@@ -15,31 +15,33 @@ type model struct {
 	cfgRate float64
 	reset   bool // there is no state
 
-	limit             float64
-	slowStart         bool
-	state             State
-	act               float64
-	workers           map[string]*modelWorker
-	count             int
-	epoch             int64
-	ws                float64
-	h                 map[int]int
-	n, ov             int
-	sum, sum2         float64
-	peak              int
-	settle, lastL     float64
-	base              float64
-	b                 [3]float64
-	baseOK            float64
-	first, again      bool
-	meanP, rr, pPrev  float64
-	hot               bool
-	hotT              float64
-	latLim            int
-	serL, serPL, serP float64
-	serN              int
-	prb               bool
-	prbL              float64
+	limit                      float64
+	slowStart                  bool
+	state                      State
+	act                        float64
+	workers                    map[string]*modelWorker
+	count                      int
+	epoch                      int64
+	ws                         float64
+	h                          map[int]int
+	n, ov                      int
+	sum, sum2                  float64
+	peak                       int
+	settle, lastL              float64
+	base                       float64
+	b                          [3]float64
+	baseOK                     float64
+	first, again               bool
+	meanP, rr, pPrev           float64
+	hot                        bool
+	hotT                       float64
+	latLim                     int
+	serL, serPL, serP          float64
+	serN                       int
+	prb                        bool
+	prbL                       float64
+	sure, prbO                 bool
+	rrSS, limSS, fbN, fbOK, sd float64
 
 	ceil, ceilU, hold, boost, refL, refM, holdX float64
 
@@ -74,7 +76,7 @@ func (m *model) fresh(limit, rate float64) {
 	*m = model{cfg: m.cfg, rep: m.rep, now: now,
 		limit: limit, slowStart: true, act: now, workers: map[string]*modelWorker{}, count: 1,
 		epoch: int64(math.Floor(now * 1000)), ws: now, h: map[int]int{},
-		baseOK: now, rr: 1, hold: 2, boost: 1, lastOK: now, cool: 0.5, R: rate, rH: 20, rB: 1, okT: now}
+		baseOK: now, rr: 1, hold: 2, boost: 1, lastOK: now, fbOK: now, cool: 0.5, R: rate, rH: 20, rB: 1, okT: now}
 }
 
 func (m *model) newRound() {
@@ -85,7 +87,7 @@ func (m *model) newRound() {
 		limit = m.prbL
 	}
 	if limit < 0.9*m.lastL || limit > 1.1*m.lastL {
-		m.settle, m.pPrev = 1.5*m.base*math.Max(1, m.pPrev), 0
+		m.settle, m.pPrev = 1.5*m.b[2]*math.Max(1, m.pPrev), 0
 	}
 	m.lastL = limit
 }
@@ -197,7 +199,11 @@ func (m *model) sync(now float64, r Report) Grant {
 	tokens, rate := -1, 0.0
 	if m.R > 0 {
 		part := 1.0
-		if allWants > 0 {
+		whole := math.Floor(limit + 1e-9)
+		switch {
+		case now >= m.learn && whole > 0 && float64(allWants) > whole:
+			part = math.Min(1, float64(permits)/whole)
+		case allWants > 0:
 			part = float64(r.Wants) / float64(allWants)
 		}
 		rate = m.R * part
@@ -206,6 +212,9 @@ func (m *model) sync(now float64, r Report) Grant {
 			burst = float64(m.cfg.Burst)
 		}
 		need := math.Min(math.Max(1, math.Ceil(m.R*m.interval*1.2*part)), float64(r.Wants))
+		if part == 0 {
+			need = 0
+		}
 		m.tat = math.Max(m.tat, now)
 		have := math.Floor((now-m.tat)*m.R + burst + 1e-9)
 		if have < need {
@@ -371,11 +380,30 @@ func (m *model) dead() bool { return m.now-m.lastOK > math.Max(2, 8*m.base) }
 func (m *model) closes(elapsed float64, reacts bool) bool {
 	all := m.n + m.ov
 	longest := math.Max(1, 4*m.base+2*m.interval)
-	return m.ov >= 3 && reacts && elapsed >= 2*m.interval ||
+	enough := 3
+	if m.ceil > 0 && m.limit > m.ceil && m.limit <= 10 && m.fb < 0.01 && m.fbN >= 15 {
+		enough = 1
+	}
+	if m.prb && m.n >= 15 && !m.prbO && elapsed >= m.settle+m.interval {
+		return true
+	}
+	return m.ov >= enough && reacts && elapsed >= 2*m.interval ||
 		all == 0 && m.base > 0 && m.dead() ||
-		float64(all) >= clampF(1.5*m.limit, 30, 150) && elapsed >= m.settle+math.Max(m.interval, 4*m.meanP) ||
+		float64(all) >= m.needed() && elapsed >= m.settle+math.Max(m.interval, 3*m.meanP) ||
 		m.ov >= 3 && elapsed >= longest ||
 		elapsed >= math.Max(8, 4*longest)
+}
+
+// needed samples: for the noise of the quantiles to be a tenth.
+func (m *model) needed() float64 {
+	n := 1.5 * m.limit
+	switch {
+	case m.base == 0 || m.first:
+		n = math.Max(n, 30)
+	case !m.slowStart:
+		n = math.Max(n, 121*m.sd*m.sd)
+	}
+	return clampF(n, 20, 150)
 }
 
 func (m *model) quantile(keys []int, q float64) float64 {
@@ -416,13 +444,14 @@ func (m *model) decide() {
 	keys := slices.Sorted(maps.Keys(m.h))
 	p := [3]float64{m.quantile(keys, 0.25), m.quantile(keys, 0.5), m.quantile(keys, 0.75)}
 	if m.prb {
-		m.prb = false
-		if m.n >= 10 {
-			m.rebase(p)
-		}
+		m.probed(p)
 	} else {
 		if share < 0.15 {
-			m.fb += 0.1 * (share - m.fb)
+			m.fbN++
+			m.fb += math.Max(0.1, 1/(m.fbN+3)) * (share - m.fb)
+		}
+		if m.fb < 0.02 {
+			m.fbOK = m.now
 		}
 		if reacts {
 			m.cutOverload(elapsed, share)
@@ -430,10 +459,62 @@ func (m *model) decide() {
 			m.byLatency(p)
 		}
 	}
+	if m.fb >= 0.02 && m.now-m.fbOK > 10 && m.limit >= 4 && !m.prb {
+		m.prb, m.prbO, m.prbL = true, true, math.Floor(0.6*m.limit)
+	}
 	m.newRound()
 	if m.again {
-		m.again, m.settle = false, 1.5*m.base
+		m.again, m.settle = false, 1.5*m.b[2]
 	}
+}
+
+// probed ends a round at half the load. Where latency fell with it, the baseline had a
+// queue in it: half again.
+func (m *model) probed(p [3]float64) {
+	m.prb = false
+	m.probedOverload()
+	if m.n < 10 {
+		return
+	}
+	r := middle(p[0]/m.b[0], p[1]/m.b[1], p[2]/m.b[2])
+	se := 1.25 * m.sd / math.Sqrt(float64(m.n))
+	fell := r < math.Min(0.8, math.Exp(-2*se))
+	for k := range p {
+		if !fell {
+			p[k] = m.b[k] + math.Min(1, float64(m.n)/30)*(p[k]-m.b[k])
+		}
+	}
+	m.rebase(p)
+	m.sure = true
+	if fell && m.limit > m.lowest {
+		m.set(math.Max(m.limit*r, m.prbL), "the baseline had a queue in it")
+		m.refL, m.serL, m.slowStart = 0, 0, false
+		if m.prbL > 1 {
+			m.prb, m.prbL = true, math.Max(1, math.Floor(m.prbL/2))
+		}
+	}
+}
+
+func (m *model) probedOverload() {
+	if !m.prbO {
+		return
+	}
+	m.prbO = false
+	share := float64(m.ov) / float64(m.n+m.ov)
+	m.fbOK = m.now
+	if share < 0.4*m.fb {
+		m.fb = share
+		m.set(0.85*m.limit, "its overload was not the background")
+		m.ceil, m.hold = m.limit, math.Min(m.hold, 8)
+		m.ceilU = m.now + m.hold
+		m.slowStart, m.boost = false, 1
+	} else {
+		m.fb += 0.5 * (share - m.fb)
+	}
+}
+
+func middle(a, b, c float64) float64 {
+	return a + b + c - math.Max(a, math.Max(b, c)) - math.Min(a, math.Min(b, c))
 }
 
 func (m *model) cutOverload(elapsed, share float64) {
@@ -443,10 +524,13 @@ func (m *model) cutOverload(elapsed, share float64) {
 		m.preL, m.preT = m.limit, m.now
 	}
 	m.set(m.limit*(1-cut), fmt.Sprintf("overload %.1f%%", 100*share))
-	if m.ceil > 0 && before > 0.9*m.ceil && before < 1.3*m.ceil {
-		m.hold = math.Min(30, m.hold*2)
+	if m.ceil > 0 && before > 0.9*m.ceil && before < math.Max(1.3*m.ceil, m.ceil+1.6) {
+		m.hold = math.Min(clampF(100/math.Max(m.okRate, 0.1), 30, 120), m.hold*2)
 	} else {
 		m.hold = 2
+		if m.okRate > 0 {
+			m.hold = clampF(20/m.okRate, 2, 15)
+		}
 	}
 	m.ceil, m.ceilU = m.limit, m.now+m.hold
 	m.slowStart, m.boost, m.serL, m.hot = false, 1, 0, false
@@ -465,11 +549,23 @@ func (m *model) byLatency(p [3]float64) {
 	if m.first {
 		m.first, m.b = false, p
 	}
+	if now := middle(p[0]/m.b[0], p[1]/m.b[1], p[2]/m.b[2]); m.slowStart && m.rrSS > 0 &&
+		now > 1 && now < 1.1*m.rrSS && m.limit >= 1.8*m.limSS {
+		for k, q := range p {
+			m.b[k] += 0.5 * math.Max(0, q-m.b[k])
+		}
+	}
+	sd := math.Log(p[2]/p[0]) / 1.349
+	if m.sd == 0 {
+		m.sd = sd
+	}
+	m.sd += 0.3 * (sd - m.sd)
+	se := math.Min(0.2, 1.25*sd/math.Sqrt(n))
 	var r [3]float64
 	for k, q := range p {
 		b := m.b[k]
 		switch {
-		case q < 0.85*b:
+		case q < b*math.Min(0.85, math.Exp(-2*se)):
 			b += 0.4 * (q - b)
 		case q < b:
 			b += 0.1 * (q - b)
@@ -479,15 +575,16 @@ func (m *model) byLatency(p [3]float64) {
 		m.b[k], r[k] = b, q/b
 	}
 	m.base = m.b[1]
-	rr := r[0] + r[1] + r[2] - math.Max(r[0], math.Max(r[1], r[2])) - math.Min(r[0], math.Min(r[1], r[2]))
+	rr := middle(r[0], r[1], r[2])
 	m.rr, m.pPrev = rr, rr
-	se := math.Min(0.15, 1.25*math.Log(p[2]/p[0])/1.349/math.Sqrt(n))
+	m.rrSS, m.limSS = rr, m.limit
 	lo, hi := 1.10*math.Exp(0.5*se), 1.15*math.Exp(2*se)
 	if rr < 1.07 {
 		m.baseOK, m.latLim = m.now, 0
 	}
 	if rr <= hi {
 		m.hot = false
+		m.sure = m.sure || float64(m.peak) >= 12
 	}
 	switch {
 	case rr > hi && rr < 2 && !m.hot:
@@ -505,7 +602,7 @@ func (m *model) byLatency(p [3]float64) {
 		m.latLim++
 		m.boost, m.slowStart = 1, false
 	}
-	if m.latLim > 3 && m.now-m.baseOK > 60 && m.limit >= 2 {
+	if m.limit >= 2 && (m.latLim > 3 && m.now-m.baseOK > 60 || m.latLim > 0 && !m.sure) {
 		m.prb, m.prbL = true, math.Max(1, math.Floor(m.limit/2))
 	}
 }
@@ -530,6 +627,9 @@ func (m *model) cutLatency(p [3]float64, rr, hi float64) {
 		return
 	}
 	if float64(m.peak) > 0.5*m.limit {
+		if m.ceil > m.limit {
+			m.ceil = 0
+		}
 		m.slowStart = false
 		m.set(m.limit*clampF(hi/rr, 0.6, 0.97), fmt.Sprintf("latency %.1fx baseline (%.0f ms)", rr, m.base*1000))
 	}
@@ -575,7 +675,7 @@ func (m *model) grow() {
 	default:
 		m.set(m.limit+math.Max(1, m.limit*math.Min(0.25, 0.05*m.boost)), "probes upwards")
 		m.boost *= 1.5
-		if m.ceil > 0 && m.limit > 1.5*m.ceil {
+		if m.ceil > 0 && m.limit > math.Max(1.5*m.ceil, m.ceil+2.5) {
 			m.ceil, m.hold = 0, 2
 		}
 	}

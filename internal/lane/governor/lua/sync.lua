@@ -62,11 +62,12 @@ local function fresh(limit, rate)
     ep = floor(now * 1000), ws = now, h = {}, n = 0, ov = 0, sum = 0, sum2 = 0, peak = 0, settle = 0, lastL = 0,
     -- latency: the baselines of three quantiles; the last ratio to them
     base = 0, b1 = 0, b2 = 0, b3 = 0, baseOK = now, first = 0, meanP = 0, rr = 1, pPrev = 0,
-    hot = 0, hotT = 0, latLim = 0, serL = 0, serPL = 0, serP = 0, serN = 0, prb = 0, prbL = 0,
+    sd = 0, ssR = 0, ssL = 0, sure = 0,
+    hot = 0, hotT = 0, latLim = 0, serL = 0, serPL = 0, serP = 0, serN = 0, prb = 0, prbO = 0, prbL = 0,
     -- growth: the ceiling and until when, steps, what the last growth bought
     ceil = 0, ceilU = 0, hold = 2, boost = 1, refL = 0, refM = 0, holdX = 0,
     -- overload: its background share; the limit before; outages
-    fb = 0, preL = 0, preT = 0, lastOK = now, cool = 0.5, openU = 0, saved = 0, prober = 0,
+    fb = 0, fbN = 0, fbOK = now, preL = 0, preT = 0, lastOK = now, cool = 0.5, openU = 0, saved = 0, prober = 0,
     -- quota
     R = rate, cfgR = 0, minR = 0, tat = 0, pause = 0, pEnd = 0, okS = 0, lastEv = 0, nextR = 0, rH = 20, rB = 1,
     okRate = 0, okT = now, okN = 0, hdrT = 0, rl = 0,
@@ -94,7 +95,7 @@ local function new_round()
   s.ep, s.ws, s.h, s.n, s.ov, s.sum, s.sum2, s.peak, s.settle = s.ep + 1, now, {}, 0, 0, 0, 0, 0, 0
   local limit = s.prb == 1 and s.prbL or s.L
   if limit < 0.9 * s.lastL or limit > 1.1 * s.lastL then -- let the old traffic drain first
-    s.settle, s.pPrev = 1.5 * s.base * max(1, s.pPrev), 0
+    s.settle, s.pPrev = 1.5 * s.b3 * max(1, s.pPrev), 0
   end
   s.lastL = limit
 end
@@ -236,16 +237,33 @@ local function rebase(p)
   s.b1, s.b2, s.b3, s.base, s.baseOK = p[1], p[2], p[3], p[2], now
 end
 
+local function middle(a, b, c) return a + b + c - max(a, b, c) - min(a, b, c) end
+
 local function dead() return now - s.lastOK > max(2, 8 * s.base) end
+
+-- How many samples keep the noise of the quantiles at a tenth.
+local function needed()
+  local samples = 1.5 * s.L
+  if s.base == 0 or s.first == 1 then
+    samples = max(samples, 30)
+  elseif s.ss == 0 then
+    samples = max(samples, 121 * s.sd * s.sd)
+  end
+  return clamp(samples, 20, 150)
+end
 
 -- Is there enough to decide upon? Closing too early biases latency low, since fast
 -- replies arrive first.
 local function closes(elapsed, reacts)
   local all = s.n + s.ov
   local longest = max(1, 4 * s.base + 2 * interval)
-  if s.ov >= 3 and reacts and elapsed >= 2 * interval then return true end
+  local enough = 3
+  -- A small service that has been rejecting above its ceiling: the first rejection says it.
+  if s.ceil > 0 and s.L > s.ceil and s.L <= 10 and s.fb < 0.01 and s.fbN >= 15 then enough = 1 end
+  if s.prb == 1 and s.prbO == 0 and s.n >= 15 and elapsed >= s.settle + interval then return true end
+  if s.ov >= enough and reacts and elapsed >= 2 * interval then return true end
   if all == 0 and s.base > 0 and dead() then return true end
-  if all >= clamp(1.5 * s.L, 30, 150) and elapsed >= s.settle + max(interval, 4 * s.meanP) then return true end
+  if all >= needed() and elapsed >= s.settle + max(interval, 3 * s.meanP) then return true end
   if s.ov >= 3 and elapsed >= longest then return true end
   return elapsed >= max(8, 4 * longest)
 end
@@ -256,13 +274,19 @@ local function cut_overload(elapsed, share)
   local cut = clamp(s.ov / max(1, elapsed / max(interval, s.base)) / s.L, 0.03, 0.5)
   if now - s.preT > 5 then s.preL, s.preT = s.L, now end
   set(s.L * (1 - cut), string.format('overload %.1f%%', 100 * share))
-  s.hold = (s.ceil > 0 and before > 0.9 * s.ceil and before < 1.3 * s.ceil) and min(30, s.hold * 2) or 2
+  if s.ceil > 0 and before > 0.9 * s.ceil and before < max(1.3 * s.ceil, s.ceil + 1.6) then
+    -- The same ceiling again. Each look above it costs about three rejections, of which a
+    -- slow service makes a larger share.
+    s.hold = min(clamp(100 / max(s.okRate, 0.1), 30, 120), s.hold * 2)
+  else
+    s.hold = s.okRate > 0 and clamp(20 / s.okRate, 2, 15) or 2
+  end
   s.ceil, s.ceilU = s.L, now + s.hold
   s.ss, s.boost, s.serL, s.hot = 0, 1, 0, 0
 end
 
-local function track(q, b)
-  if q < 0.85 * b then return b + 0.4 * (q - b) end
+local function track(q, b, se)
+  if q < b * min(0.85, exp(-2 * se)) then return b + 0.4 * (q - b) end
   if q < b then return b + 0.1 * (q - b) end
   if q < 1.15 * b then return b + 0.05 * (q - b) end
   return b
@@ -284,6 +308,7 @@ local function cut_latency(p, rr, hi)
     return
   end
   if s.peak > 0.5 * s.L then
+    if s.ceil > s.L then s.ceil = 0 end -- it is lower now, and not known
     s.ss = 0
     set(s.L * clamp(hi / rr, 0.6, 0.97), string.format('latency %.1fx baseline (%.0f ms)', rr, s.base * 1000))
   end
@@ -322,7 +347,7 @@ local function grow()
   else
     set(s.L + max(1, s.L * min(0.25, 0.05 * s.boost)), 'probes upwards')
     s.boost = s.boost * 1.5
-    if s.ceil > 0 and s.L > 1.5 * s.ceil then s.ceil, s.hold = 0, 2 end
+    if s.ceil > 0 and s.L > max(1.5 * s.ceil, s.ceil + 2.5) then s.ceil, s.hold = 0, 2 end
   end
 end
 
@@ -336,15 +361,26 @@ local function by_latency(p)
     return
   end
   if s.first == 1 then s.first, s.b1, s.b2, s.b3 = 0, p[1], p[2], p[3] end
-  s.b1, s.b2, s.b3 = track(p[1], s.b1), track(p[2], s.b2), track(p[3], s.b3)
+  local seen = middle(p[1] / s.b1, p[2] / s.b2, p[3] / s.b3)
+  if s.ss == 1 and s.ssR > 0 and seen > 1 and seen < 1.1 * s.ssR and s.L >= 1.8 * s.ssL then
+    -- Twice the load and no slower: there was no queue, the baseline was low.
+    s.b1, s.b2 = s.b1 + 0.5 * max(0, p[1] - s.b1), s.b2 + 0.5 * max(0, p[2] - s.b2)
+    s.b3 = s.b3 + 0.5 * max(0, p[3] - s.b3)
+  end
+  local sd = log(p[3] / p[1]) / 1.349
+  if s.sd == 0 then s.sd = sd end
+  s.sd = s.sd + 0.3 * (sd - s.sd)
+  local se = min(0.2, 1.25 * sd / sqrt(s.n))
+  s.b1, s.b2, s.b3 = track(p[1], s.b1, se), track(p[2], s.b2, se), track(p[3], s.b3, se)
   s.base = s.b2
-  local r1, r2, r3 = p[1] / s.b1, p[2] / s.b2, p[3] / s.b3
-  local rr = r1 + r2 + r3 - max(r1, r2, r3) - min(r1, r2, r3)
-  s.rr, s.pPrev = rr, rr
-  local se = min(0.15, 1.25 * log(p[3] / p[1]) / 1.349 / sqrt(s.n))
+  local rr = middle(p[1] / s.b1, p[2] / s.b2, p[3] / s.b3)
+  s.rr, s.pPrev, s.ssR, s.ssL = rr, rr, rr, s.L
   local lo, hi = LO * exp(0.5 * se), HI * exp(2 * se)
   if rr < 1.07 then s.baseOK, s.latLim = now, 0 end
-  if rr <= hi then s.hot = 0 end
+  if rr <= hi then
+    s.hot = 0
+    if s.peak >= 3 * START then s.sure = 1 end -- measured at a third of what it can do
+  end
   if rr > hi and rr < 2 and s.hot == 0 then
     s.hot = 1 -- one round above is noise until the next one agrees
   elseif rr > hi then
@@ -355,8 +391,47 @@ local function by_latency(p)
   else
     s.latLim, s.boost, s.ss = s.latLim + 1, 1, 0
   end
-  if s.latLim > 3 and now - s.baseOK > 60 and s.L >= 2 then
+  if s.L >= 2 and (s.latLim > 3 and now - s.baseOK > 60 or s.latLim > 0 and s.sure == 0) then
     s.prb, s.prbL = 1, max(1, floor(s.L / 2))
+  end
+end
+
+-- A round at less load tells what of the overload there is without us.
+local function probed_overload()
+  if s.prbO == 0 then return end
+  s.prbO = 0
+  local share = s.ov / (s.n + s.ov)
+  s.fbOK = now
+  if share < 0.4 * s.fb then
+    s.fb = share
+    set(0.85 * s.L, 'its overload was not the background')
+    s.ceil, s.hold = s.L, min(s.hold, 8)
+    s.ceilU = now + s.hold
+    s.ss, s.boost = 0, 1
+  else
+    s.fb = s.fb + 0.5 * (share - s.fb)
+  end
+end
+
+-- A round at half the load measures the baseline. Where latency fell with the load, the
+-- baseline had a queue in it, and may still: half again.
+local function probed(p)
+  s.prb = 0
+  probed_overload()
+  if s.n < 10 then return end
+  local r = middle(p[1] / s.b1, p[2] / s.b2, p[3] / s.b3)
+  local se = 1.25 * s.sd / sqrt(s.n)
+  local fell = r < min(0.8, exp(-2 * se))
+  if not fell then -- then it is as good as it has samples
+    local weight = min(1, s.n / 30)
+    p = {s.b1 + weight * (p[1] - s.b1), s.b2 + weight * (p[2] - s.b2), s.b3 + weight * (p[3] - s.b3)}
+  end
+  rebase(p)
+  s.sure = 1
+  if fell and s.L > LOWEST then
+    set(max(s.L * r, s.prbL), 'the baseline had a queue in it')
+    s.refL, s.serL, s.ss = 0, 0, 0
+    if s.prbL > 1 then s.prb, s.prbL = 1, max(1, floor(s.prbL / 2)) end
   end
 end
 
@@ -379,18 +454,24 @@ local function decide()
   table.sort(buckets)
   local p = {quantile(0.25), quantile(0.5), quantile(0.75)}
   if s.prb == 1 then
-    s.prb = 0
-    if s.n >= 10 then rebase(p) end
+    probed(p)
   else
-    if share < 0.15 then s.fb = s.fb + 0.1 * (share - s.fb) end -- a storm is no background
+    if share < 0.15 then -- a storm is no background
+      s.fbN = s.fbN + 1
+      s.fb = s.fb + max(0.1, 1 / (s.fbN + 3)) * (share - s.fb)
+    end
+    if s.fb < 0.02 then s.fbOK = now end
     if reacts then
       cut_overload(elapsed, share)
     elseif s.n >= 10 then
       by_latency(p)
     end
   end
+  if s.fb >= 0.02 and now - s.fbOK > 10 and s.L >= 4 and s.prb == 0 then
+    s.prb, s.prbO, s.prbL = 1, 1, floor(0.6 * s.L)
+  end
   new_round()
-  if s.again == 1 then s.again, s.settle = 0, 1.5 * s.base end
+  if s.again == 1 then s.again, s.settle = 0, 1.5 * s.b3 end
 end
 
 local limit
@@ -473,10 +554,13 @@ me[HAS] = max(permits, busy)
 
 local tokens, rate = -1, 0
 if s.R > 0 then
-  local part = all_wants > 0 and wants / all_wants or 1
+  local whole, part = floor(limit + 1e-9), all_wants > 0 and wants / all_wants or 1
+  if now >= s.learn and whole > 0 and all_wants > whole then
+    part = min(1, permits / whole) -- tokens are for those who have permits
+  end
   rate = s.R * part
   local burst = cfg.burst > 0 and cfg.burst or max(1, s.R * 2 * interval)
-  local need = min(max(1, ceil(s.R * interval * 1.2 * part)), wants)
+  local need = part > 0 and min(max(1, ceil(s.R * interval * 1.2 * part)), wants) or 0
   s.tat = max(s.tat, now)
   local have = floor((now - s.tat) * s.R + burst + 1e-9)
   if have < need then s.rl = 1 end
