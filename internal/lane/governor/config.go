@@ -156,7 +156,7 @@ func (c Config) fields() []any {
 		paused = 1
 	}
 	return []any{"format", Format, "max", c.Max, "min", c.Min, "limit", c.Limit,
-		"rate", strconv.FormatFloat(c.Rate, 'g', -1, 64), "burst", c.Burst, "paused", paused}
+		"rate", float(c.Rate), "burst", c.Burst, "paused", paused}
 }
 
 // LoadConfig is what the operator wants of a lane: the zero Config where nobody said.

@@ -5,7 +5,6 @@ import (
 	"maps"
 	"math"
 	"slices"
-	"strings"
 )
 
 // model decides as sync.lua does, in Go: much faster, for long statistics. A test holds
@@ -380,16 +379,20 @@ func (m *model) dead() bool { return m.now-m.lastOK > math.Max(2, 8*m.base) }
 func (m *model) closes(elapsed float64, reacts bool) bool {
 	all := m.n + m.ov
 	longest := math.Max(1, 4*m.base+2*m.interval)
+	means := 3.0
+	if m.slowStart {
+		means = 1.5
+	}
 	enough := 3
-	if m.ceil > 0 && m.limit > m.ceil && m.limit <= 10 && m.fb < 0.01 && m.fbN >= 15 {
+	if m.ceil > 0 && m.limit > m.ceil && m.limit <= 10 && m.fb < 0.01 && m.fbN >= 4 {
 		enough = 1
 	}
-	if m.prb && m.n >= 15 && !m.prbO && elapsed >= m.settle+m.interval {
+	if m.prb && m.n >= 10 && !m.prbO && elapsed >= m.settle+m.interval {
 		return true
 	}
 	return m.ov >= enough && reacts && elapsed >= 2*m.interval ||
 		all == 0 && m.base > 0 && m.dead() ||
-		float64(all) >= m.needed() && elapsed >= m.settle+math.Max(m.interval, 3*m.meanP) ||
+		float64(all) >= m.needed() && elapsed >= m.settle+math.Max(m.interval, means*m.meanP) ||
 		m.ov >= 3 && elapsed >= longest ||
 		elapsed >= math.Max(8, 4*longest)
 }
@@ -525,11 +528,11 @@ func (m *model) cutOverload(elapsed, share float64) {
 	}
 	m.set(m.limit*(1-cut), fmt.Sprintf("overload %.1f%%", 100*share))
 	if m.ceil > 0 && before > 0.9*m.ceil && before < math.Max(1.3*m.ceil, m.ceil+1.6) {
-		m.hold = math.Min(clampF(100/math.Max(m.okRate, 0.1), 30, 120), m.hold*2)
+		m.hold = math.Min(clampF(200/math.Max(m.okRate, 0.1), 30, 180), m.hold*2)
 	} else {
 		m.hold = 2
 		if m.okRate > 0 {
-			m.hold = clampF(20/m.okRate, 2, 15)
+			m.hold = clampF(40/m.okRate, 2, 30)
 		}
 	}
 	m.ceil, m.ceilU = m.limit, m.now+m.hold
@@ -673,7 +676,7 @@ func (m *model) grow() {
 	case m.slowStart:
 		m.set(m.limit*2, "slow start")
 	default:
-		m.set(m.limit+math.Max(1, m.limit*math.Min(0.25, 0.05*m.boost)), "probes upwards")
+		m.set(m.limit+math.Max(1, m.limit*math.Min(0.25, 0.05*m.boost*clampF((m.now-m.ws)/2, 1, 3))), "probes upwards")
 		m.boost *= 1.5
 		if m.ceil > 0 && m.limit > math.Max(1.5*m.ceil, m.ceil+2.5) {
 			m.ceil, m.hold = 0, 2
@@ -717,12 +720,4 @@ func (m *model) probe() int {
 	}
 	m.prober = m.epoch
 	return m.rep.InFlight + 1
-}
-
-// differ tells where two grants differ, or "".
-func differ(a, b Grant) string {
-	if a == b {
-		return ""
-	}
-	return strings.Join([]string{fmt.Sprintf("%+v", a), fmt.Sprintf("%+v", b)}, "\n")
 }

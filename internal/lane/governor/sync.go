@@ -124,7 +124,8 @@ func (r Report) args() []any {
 		sec(r.RetryAfter), sec(r.Age), r.Remaining, sec(r.Reset)}
 }
 
-func float(x float64) string { return strconv.FormatFloat(x, 'g', -1, 64) }
+// float without an exponent, which the embedded Redis' Lua cannot read.
+func float(x float64) string { return strconv.FormatFloat(x, 'f', -1, 64) }
 
 var errReply = errors.New("not the reply of the lane's script")
 

@@ -259,11 +259,11 @@ local function closes(elapsed, reacts)
   local longest = max(1, 4 * s.base + 2 * interval)
   local enough = 3
   -- A small service that has been rejecting above its ceiling: the first rejection says it.
-  if s.ceil > 0 and s.L > s.ceil and s.L <= 10 and s.fb < 0.01 and s.fbN >= 15 then enough = 1 end
-  if s.prb == 1 and s.prbO == 0 and s.n >= 15 and elapsed >= s.settle + interval then return true end
+  if s.ceil > 0 and s.L > s.ceil and s.L <= 10 and s.fb < 0.01 and s.fbN >= 4 then enough = 1 end
+  if s.prb == 1 and s.prbO == 0 and s.n >= 10 and elapsed >= s.settle + interval then return true end
   if s.ov >= enough and reacts and elapsed >= 2 * interval then return true end
   if all == 0 and s.base > 0 and dead() then return true end
-  if all >= needed() and elapsed >= s.settle + max(interval, 3 * s.meanP) then return true end
+  if all >= needed() and elapsed >= s.settle + max(interval, (s.ss == 1 and 1.5 or 3) * s.meanP) then return true end
   if s.ov >= 3 and elapsed >= longest then return true end
   return elapsed >= max(8, 4 * longest)
 end
@@ -277,9 +277,9 @@ local function cut_overload(elapsed, share)
   if s.ceil > 0 and before > 0.9 * s.ceil and before < max(1.3 * s.ceil, s.ceil + 1.6) then
     -- The same ceiling again. Each look above it costs about three rejections, of which a
     -- slow service makes a larger share.
-    s.hold = min(clamp(100 / max(s.okRate, 0.1), 30, 120), s.hold * 2)
+    s.hold = min(clamp(200 / max(s.okRate, 0.1), 30, 180), s.hold * 2)
   else
-    s.hold = s.okRate > 0 and clamp(20 / s.okRate, 2, 15) or 2
+    s.hold = s.okRate > 0 and clamp(40 / s.okRate, 2, 30) or 2
   end
   s.ceil, s.ceilU = s.L, now + s.hold
   s.ss, s.boost, s.serL, s.hot = 0, 1, 0, 0
@@ -345,7 +345,8 @@ local function grow()
   elseif s.ss == 1 then
     set(s.L * 2, 'slow start')
   else
-    set(s.L + max(1, s.L * min(0.25, 0.05 * s.boost)), 'probes upwards')
+    local faster = clamp((now - s.ws) / 2, 1, 3) -- where rounds are long
+    set(s.L + max(1, s.L * min(0.25, 0.05 * s.boost * faster)), 'probes upwards')
     s.boost = s.boost * 1.5
     if s.ceil > 0 and s.L > max(1.5 * s.ceil, s.ceil + 2.5) then s.ceil, s.hold = 0, 2 end
   end

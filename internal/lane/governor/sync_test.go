@@ -1,0 +1,430 @@
+package governor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/weir-tasks/weir/internal/conn/conntest"
+)
+
+// lab is a lane in a Redis and a clock of the test's.
+type lab struct {
+	t   *testing.T
+	ctx context.Context
+	rdb redis.UniversalClient
+	now float64
+}
+
+func onBoth(t *testing.T, f func(l *lab)) {
+	conntest.Both(t, func(t *testing.T, rdb redis.UniversalClient) {
+		f(&lab{t: t, ctx: context.Background(), rdb: rdb, now: 1e9})
+	})
+}
+
+// sync reports a worker that wants all its 10 slots.
+func (l *lab) sync(worker string, change ...func(*Report)) Grant {
+	l.t.Helper()
+	r := Report{Worker: worker, Wants: 10, Slots: 10, Remaining: -1}
+	for _, f := range change {
+		f(&r)
+	}
+	g, err := syncAt(l.ctx, l.rdb, "x", r, l.now)
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	return g
+}
+
+func (l *lab) configure(c Config) {
+	l.t.Helper()
+	if err := Configure(l.ctx, l.rdb, "x", c); err != nil {
+		l.t.Fatal(err)
+	}
+}
+
+func knows(epoch int64) func(*Report) { return func(r *Report) { r.Epoch = epoch } }
+func has(n int) func(*Report)         { return func(r *Report) { r.InFlight = n } }
+
+func TestNewLaneBeginsWithFour(t *testing.T) {
+	onBoth(t, func(l *lab) {
+		a, b := l.sync("a"), l.sync("b")
+		if a.Permits != 4 || b.Permits != 0 || a.Limit != 4 || a.State != Open || a.Tokens != -1 {
+			t.Errorf("a %+v, b %+v", a, b)
+		}
+		l.now += 0.25
+		if a = l.sync("a"); a.Permits != 2 {
+			t.Errorf("with another worker a keeps %d", a.Permits)
+		}
+		if b = l.sync("b"); b.Permits != 2 {
+			t.Errorf("b has %d", b.Permits)
+		}
+	})
+}
+
+func TestDeadWorkersLeaseEnds(t *testing.T) {
+	onBoth(t, func(l *lab) {
+		l.sync("dead")
+		l.now++
+		if g := l.sync("b"); g.Permits != 0 {
+			t.Errorf("b has %d of a dead worker's permits", g.Permits)
+		}
+		l.now += 1.1
+		if g := l.sync("b"); g.Permits != 4 {
+			t.Errorf("after its lease b has %d", g.Permits)
+		}
+	})
+}
+
+func TestLostStateMakesNoBurst(t *testing.T) {
+	onBoth(t, func(l *lab) {
+		g := l.sync("a")
+		if err := Reset(l.ctx, l.rdb, "x"); err != nil {
+			t.Fatal(err)
+		}
+		l.now++
+		a, b := l.sync("a", knows(g.Epoch), has(9)), l.sync("b", has(7))
+		if a.Permits != 9 || b.Permits != 7 || a.Epoch <= g.Epoch {
+			t.Errorf("at once: a %+v, b %+v", a, b)
+		}
+		l.now += 0.6
+		a, b = l.sync("a", knows(a.Epoch), has(9)), l.sync("b", has(7))
+		if a.Permits != 0 || b.Permits != 0 { // 16 are in flight, the limit is 4
+			t.Errorf("later: a %+v, b %+v", a, b)
+		}
+	})
+}
+
+func TestClockOfAnotherRedis(t *testing.T) {
+	onBoth(t, func(l *lab) {
+		g := l.sync("a")
+		l.now -= 3600
+		if g = l.sync("a", knows(g.Epoch), has(3)); g.Permits != 3 {
+			t.Errorf("an hour back: %+v", g)
+		}
+		l.now += 0.6
+		if g = l.sync("a", knows(g.Epoch), has(3)); g.Permits != 4 || g.Wait != 0 {
+			t.Errorf("and on: %+v", g)
+		}
+		l.now += 3 * 365 * 86400
+		if g = l.sync("a", knows(g.Epoch), has(2)); g.Permits != 2 {
+			t.Errorf("years on: %+v", g)
+		}
+	})
+}
+
+func TestRetryAfterHoldsTheLaneInAllWorkers(t *testing.T) {
+	onBoth(t, func(l *lab) {
+		l.sync("a")
+		l.now += 0.25
+		told := l.sync("a", func(r *Report) { r.RetryAfter, r.Age, r.Answered = 30*time.Second, 100*time.Millisecond, 50 })
+		if told.State != Paused || told.Wait < 30*time.Second || told.Wait > 32*time.Second || told.Tokens != 0 || told.Why == "" {
+			t.Errorf("%+v", told)
+		}
+		l.now += 1
+		if g := l.sync("b"); g.State != Paused || g.Wait > 31*time.Second || g.Wait < 28*time.Second || g.Why != "" {
+			t.Errorf("b: %+v", g)
+		}
+	})
+}
+
+func TestOutageHasOneProbe(t *testing.T) {
+	onBoth(t, func(l *lab) {
+		g := l.sync("a")
+		l.sync("b")
+		for range 8 {
+			l.now += 0.25
+			g = l.sync("a", knows(g.Epoch), func(r *Report) { r.Overloads = 3 })
+		}
+		if g.State != Outage && g.State != Probing {
+			t.Fatalf("%+v", g)
+		}
+		most := 0
+		for range 40 {
+			l.now += 0.25
+			probes := 0
+			for _, w := range []string{"a", "b", "c"} {
+				probes += l.sync(w, knows(g.Epoch)).Permits
+			}
+			most = max(most, probes)
+		}
+		if most != 1 {
+			t.Errorf("%d probes at once", most)
+		}
+		for range 20 { // it answers
+			l.now += 0.25
+			g = l.sync("a", knows(g.Epoch), func(r *Report) { r.Samples.Add(time.Millisecond); r.Answered = 1 })
+			if g.State == Open {
+				break
+			}
+		}
+		if g.State != Open || !strings.Contains(g.Why, "recovered") {
+			t.Errorf("%+v", g)
+		}
+	})
+}
+
+func TestOperator(t *testing.T) {
+	onBoth(t, func(l *lab) {
+		l.sync("a")
+		step := func(c Config) Grant {
+			l.configure(c)
+			l.now += 0.25
+			return l.sync("a")
+		}
+		if g := step(Config{Limit: 7}); g.Permits != 7 || g.Limit != 7 {
+			t.Errorf("a limit: %+v", g)
+		}
+		if g := step(Config{Paused: true}); g.Permits != 0 || g.State != Held || g.Why != "paused by the operator" {
+			t.Errorf("paused: %+v", g)
+		}
+		if v, ok, err := Look(l.ctx, l.rdb, "x"); err != nil || !ok || v.State != Held || v.Why != "paused by the operator" {
+			t.Errorf("paused: %+v %v %v", v, ok, err)
+		}
+		if g := step(Config{}); g.Permits == 0 || g.State != Open || g.Why != "resumed by the operator" {
+			t.Errorf("resumed: %+v", g)
+		}
+		if g := step(Config{Max: 3}); g.Permits != 3 {
+			t.Errorf("max: %+v", g)
+		}
+		if g := step(Config{Min: 9}); g.Permits != 9 {
+			t.Errorf("min: %+v", g)
+		}
+		if g := step(Config{Rate: 100, Burst: 2}); g.Tokens != 2 || g.Rate != 100 {
+			t.Errorf("a rate: %+v", g)
+		}
+		if g := step(Config{}); g.Tokens != -1 || g.Rate != 0 {
+			t.Errorf("no rate: %+v", g)
+		}
+		got, err := Configured(l.ctx, l.rdb)
+		if err != nil || !slices.Equal(got, []string{"x"}) {
+			t.Errorf("%v %v", got, err)
+		}
+		if err := Unconfigure(l.ctx, l.rdb, "x"); err != nil {
+			t.Fatal(err)
+		}
+		if c, err := LoadConfig(l.ctx, l.rdb, "x"); err != nil || c != (Config{}) {
+			t.Errorf("%+v %v", c, err)
+		}
+	})
+}
+
+// The rate is the whole lane's: what all workers are leased over time.
+func TestRateIsSharedByAllWorkers(t *testing.T) {
+	onBoth(t, func(l *lab) {
+		l.configure(Config{Rate: 40})
+		tokens := 0
+		for range 80 { // 20 s
+			for _, w := range []string{"a", "b", "c"} {
+				tokens += max(0, l.sync(w).Tokens)
+			}
+			l.now += 0.25
+		}
+		if tokens < 780 || tokens > 840 {
+			t.Errorf("%d tokens in 20 s at 40/s", tokens)
+		}
+	})
+}
+
+func TestWhatANewerVersionWroteIsRefused(t *testing.T) {
+	onBoth(t, func(l *lab) {
+		l.rdb.HSet(l.ctx, configKey("x"), "format", Format+1)
+		if _, err := syncAt(l.ctx, l.rdb, "x", Report{Worker: "a"}, l.now); !errors.Is(err, ErrNewer) {
+			t.Errorf("sync: %v", err)
+		}
+		if _, err := LoadConfig(l.ctx, l.rdb, "x"); !errors.Is(err, ErrNewer) {
+			t.Errorf("load: %v", err)
+		}
+		if err := Configure(l.ctx, l.rdb, "x", Config{Max: 3}); !errors.Is(err, ErrNewer) {
+			t.Errorf("configure: %v", err)
+		}
+		l.rdb.Del(l.ctx, configKey("x"))
+		l.rdb.HSet(l.ctx, configKey("x"), "max", "plenty")
+		if _, err := syncAt(l.ctx, l.rdb, "x", Report{Worker: "a"}, l.now); !errors.Is(err, ErrConfig) {
+			t.Errorf("sync: %v", err)
+		}
+		if _, err := LoadConfig(l.ctx, l.rdb, "x"); !errors.Is(err, ErrConfig) {
+			t.Errorf("load: %v", err)
+		}
+		if err := Configure(l.ctx, l.rdb, "x", Config{Max: 3}); err != nil {
+			t.Errorf("configure: %v", err)
+		}
+	})
+}
+
+func TestSyncByRedisOwnClockAndLook(t *testing.T) {
+	onBoth(t, func(l *lab) {
+		if _, ok, err := Look(l.ctx, l.rdb, "x"); ok || err != nil {
+			t.Errorf("a lane nobody knows: %v %v", ok, err)
+		}
+		g, err := Sync(l.ctx, l.rdb, "x", Report{Worker: "a", Wants: 3, InFlight: 2, Slots: 5, Remaining: -1})
+		if err != nil || g.Permits != 3 {
+			t.Errorf("%+v %v", g, err)
+		}
+		v, ok, err := Look(l.ctx, l.rdb, "x")
+		if err != nil || !ok || v.Limit != 4 || v.InFlight != 2 || v.Wants != 3 || v.Workers != 1 || v.State != Open || v.Ago > time.Minute {
+			t.Errorf("%+v %v %v", v, ok, err)
+		}
+		for _, key := range []string{stateKey("x"), viewKey("x")} {
+			if ttl := l.rdb.PTTL(l.ctx, key).Val(); ttl < 59*time.Minute || ttl > time.Hour {
+				t.Errorf("%s lives for %v", key, ttl)
+			}
+		}
+	})
+}
+
+// An idle lane must not forget that it is to wait.
+func TestALongPauseIsKept(t *testing.T) {
+	onBoth(t, func(l *lab) {
+		l.sync("a", func(r *Report) { r.RetryAfter = MaxRetryAfter })
+		if ttl := l.rdb.PTTL(l.ctx, stateKey("x")).Val(); ttl < MaxRetryAfter {
+			t.Errorf("the state lives for %v", ttl)
+		}
+	})
+}
+
+func TestConfigIsValidated(t *testing.T) {
+	for want, c := range map[string]Config{
+		"min 5: above max 3":   {Min: 5, Max: 3},
+		"limit 9: above max 3": {Limit: 9, Max: 3},
+		"limit 1: below min 2": {Limit: 1, Min: 2},
+		"max -1: must be":      {Max: -1},
+		"limit 1000001: must":  {Limit: MaxPermits + 1},
+		"rate -2/s: must be":   {Rate: -2},
+		"rate 1e+09/s: must":   {Rate: 1e9},
+		"burst 3: needs":       {Burst: 3},
+	} {
+		if err := c.Validate(); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%+v: %v, want %q", c, err, want)
+		}
+	}
+	if err := (Config{Max: 200, Min: 1, Limit: 50, Rate: 100, Burst: 20}).Validate(); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestParseRate(t *testing.T) {
+	for s, want := range map[string]float64{
+		"100/s": 100, " 1.5 / s ": 1.5, "600/m": 10, "3600/h": 1, "86400/day": 1, "3/10s": 0.3, "7": 7, "0": 0, "none": 0,
+		"1/500ms": 2, "1/d": MinRate,
+	} {
+		if got, err := ParseRate(s); err != nil || fmt.Sprintf("%.9g", got) != fmt.Sprintf("%.9g", want) {
+			t.Errorf("%q: %v, %v", s, got, err)
+		}
+	}
+	for _, s := range []string{"", "/s", "fast", "-1/s", "0/s", "1/", "1/0s", "1/-1s", "1/fortnight", "NaN", "Inf/s",
+		"1e99/s", "2000000/s", "1/3000h", "1/s/s", "none/s", "0x/s"} {
+		if got, err := ParseRate(s); err == nil {
+			t.Errorf("%q is %v", s, got)
+		} else if !strings.Contains(err.Error(), fmt.Sprintf("%q", s)) {
+			t.Errorf("%q: %v does not name it", s, err)
+		}
+	}
+}
+
+func TestBuckets(t *testing.T) {
+	var s Samples
+	for _, d := range []time.Duration{0, shortest, time.Hour, 1 << 62} {
+		s.Add(d)
+	}
+	if s.counts[0] != 2 || s.counts[buckets-1] != 2 || s.N != 4 {
+		t.Errorf("%v", s.counts)
+	}
+	if a, b := bucket(0.1), bucket(0.2); b-a != bucketsPerOctave {
+		t.Errorf("an octave is %d buckets", b-a)
+	}
+}
+
+var named = regexp.MustCompile(`\b(KEYS|ARGV)\[(\d+)\]`)
+
+func TestScriptsUseWhatTheirHeadersName(t *testing.T) {
+	files, err := filepath.Glob("lua/*.lua")
+	if err != nil || len(files) != 2 {
+		t.Fatalf("%v %v", files, err)
+	}
+	for _, file := range files {
+		src, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var header, body strings.Builder
+		inHeader := true
+		for line := range strings.Lines(string(src)) {
+			code, comment, _ := strings.Cut(line, "--")
+			inHeader = inHeader && strings.TrimSpace(code) == ""
+			if inHeader {
+				header.WriteString(comment)
+			} else {
+				body.WriteString(code)
+			}
+		}
+		set := func(s string) []string {
+			all := named.FindAllString(s, -1)
+			slices.Sort(all)
+			return slices.Compact(all)
+		}
+		if h, b := set(header.String()), set(body.String()); !slices.Equal(h, b) {
+			t.Errorf("%s: the header names %v, the body uses %v", file, h, b)
+		}
+		for _, word := range []string{" " + filepath.Base(file) + ": ", "Returns", "Retry:"} {
+			if !strings.Contains(header.String(), word) {
+				t.Errorf("%s: the header lacks %q", file, word)
+			}
+		}
+	}
+}
+
+// BenchmarkSync is what a sync costs Redis itself, as Redis counts it, with so many
+// workers in the lane, each with some 40 replies of 60 to 160 ms to report.
+func BenchmarkSync(b *testing.B) {
+	for _, workers := range []int{4, 16, 64, 256} {
+		b.Run(fmt.Sprintf("%d workers", workers), func(b *testing.B) {
+			ctx, rdb := context.Background(), conntest.Server(b).Client()
+			reports := make([]Report, workers)
+			for i := range reports {
+				reports[i] = Report{Worker: fmt.Sprintf("host-%d:12345:abcdef", i), Wants: 50, InFlight: 3, Slots: 50,
+					Remaining: -1, Answered: 40}
+				for j := range 40 {
+					reports[i].Samples.Add(time.Duration(60+2.5*float64(j)) * time.Millisecond)
+				}
+			}
+			sync := func(i int) {
+				r := &reports[i%workers]
+				g, err := Sync(ctx, rdb, "bench", *r)
+				if err != nil {
+					b.Fatal(err)
+				}
+				r.Epoch = g.Epoch
+			}
+			for i := range 2 * workers {
+				sync(i)
+			}
+			if err := rdb.ConfigResetStat(ctx).Err(); err != nil {
+				b.Fatal(err)
+			}
+			for i := 0; b.Loop(); i++ {
+				sync(i)
+			}
+			info := rdb.Info(ctx, "commandstats").Val()
+			usec := regexp.MustCompile(`cmdstat_evalsha:.*usec_per_call=([0-9.]+)`).FindStringSubmatch(info)
+			if usec == nil {
+				b.Fatal(info)
+			}
+			var us float64
+			if _, err := fmt.Sscan(usec[1], &us); err != nil {
+				b.Fatal(err)
+			}
+			b.ReportMetric(us, "redis-us/op")
+			b.ReportMetric(float64(rdb.StrLen(ctx, stateKey("bench")).Val()), "state-bytes")
+		})
+	}
+}
