@@ -12,6 +12,9 @@
 //   - A task is a suspect from the first time that its worker died until it has its
 //     outcome. Others cost nothing for there being suspects: the batch's hash says
 //     whether there are any.
+//   - The checkpoint is the lowest seq not yet enqueued. Where a lane has enough waiting,
+//     seqs of other lanes overtake: how many have, and how many records were read, moves
+//     with the checkpoint, so that what was enqueued can be counted at any moment.
 //   - Tasks are enqueued before the checkpoint passes them, and an outcome is
 //     recorded before asynq gets its ack. So a crash repeats work, never loses it.
 //

@@ -33,9 +33,8 @@ type Info struct {
 	Options Options
 	Phase   Phase
 	Created time.Time
-	// Next is the checkpoint: seqs below it have been enqueued or have an outcome.
-	Next int64
-	// Hash is the running hash of the input up to Next.
+	Mark
+	// Hash is the running hash of the input read so far, Upto records.
 	Hash string
 	// N is the number of tasks, or -1 while the batch is open.
 	N                     int64
@@ -115,10 +114,15 @@ func parseInfo(name string, h map[string]string) (*Info, error) {
 	}
 	i := &Info{
 		Name: name, Phase: Phase(h["state"]), Created: time.UnixMilli(num("created")),
-		Next: num("next"), Hash: h["hash"], N: -1,
+		Mark: At(num("next")), Hash: h["hash"], N: -1,
 		OK: num("ok"), Failed: num("failed"), Cancelled: num("cancelled"),
 		Retries: num("retries"), Given: num("given"), Stopped: h["stopped"] != "",
 		Paused: h["paused"] != "", Expired: h["expired"] != "",
+	}
+	if beyond, ok := h["beyond"]; ok {
+		if _, err := fmt.Sscan(beyond, &i.Ahead, &i.Upto); err != nil {
+			return nil, fmt.Errorf("read batch %q: what has overtaken its checkpoint: %q", name, beyond)
+		}
 	}
 	if _, ok := h["n"]; ok {
 		i.N = num("n")

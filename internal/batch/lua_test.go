@@ -163,7 +163,13 @@ var operations = []struct {
 		_, err := l.Record(l.ctx, "b", o, time.Second, []byte(`{"n":1}`))
 		return fmt.Sprint(err)
 	}},
-	{"checkpoint", func(l *fixture) string { return fmt.Sprint(l.Checkpoint(l.ctx, "b", 0, 3, "abc")) }},
+	{"advance", func(l *fixture) string {
+		return fmt.Sprint(l.Advance(l.ctx, "b", Mark{}, Mark{1, 1, 3}, "ab"))
+	}},
+	{"advance to the end", func(l *fixture) string {
+		return fmt.Sprint(l.Advance(l.ctx, "b", Mark{1, 1, 3}, At(3), "abc"))
+	}},
+	{"checkpoint", func(l *fixture) string { return fmt.Sprint(l.Checkpoint(l.ctx, "b", 3, 3, "abc")) }},
 	{"pause", func(l *fixture) string { return fmt.Sprint(l.SetPaused(l.ctx, "b", true)) }},
 	{"left", func(l *fixture) string { left, ok, err := l.Left(l.ctx, "b"); return fmt.Sprint(left, ok, err) }},
 	{"unpause", func(l *fixture) string { return fmt.Sprint(l.SetPaused(l.ctx, "b", false)) }},

@@ -1,6 +1,7 @@
 package batch
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -15,12 +16,13 @@ import (
 type model struct {
 	exists, stopped bool
 	phase           Phase
-	next, n         int64
-	hash            string
-	outcomes        map[int64]State
-	dead            int64
-	retries         int64
-	stream          []string // "seq state", and "end"
+	Mark
+	n        int64
+	hash     string
+	outcomes map[int64]State
+	dead     int64
+	retries  int64
+	stream   []string // "seq state", and "end"
 }
 
 func (m *model) count(s State) (n int64) {
@@ -63,9 +65,13 @@ func (m *model) end(want Phase) Phase {
 	switch {
 	case m.phase == Open:
 		for seq := range m.outcomes {
-			m.next = max(m.next, seq+1) // skipped for Sealed
+			m.Next = max(m.Next, seq+1) // skipped for Sealed
 		}
-		m.phase, m.n = want, m.next
+		if want == GivenUp {
+			m.Next = max(m.Next, m.Upto)
+		}
+		m.Mark = At(m.Next)
+		m.phase, m.n = want, m.Next
 		m.checkEnd()
 	case m.phase == Sealed && want == GivenUp:
 		m.phase = GivenUp
@@ -165,35 +171,48 @@ func (s *machine) record(t *rapid.T) {
 }
 
 func (s *machine) checkpoint(t *rapid.T) {
-	from := rapid.SampledFrom([]int64{s.m.next, s.m.next, s.m.next, 0, 5}).Draw(t, "from")
-	to := from + rapid.Int64Range(0, 12).Draw(t, "records")
+	from := rapid.SampledFrom([]Mark{s.m.Mark, s.m.Mark, s.m.Mark, {}, At(5), {5, 1, 9}}).Draw(t, "from")
+	to := At(from.Next + rapid.Int64Range(0, 12).Draw(t, "records"))
+	if overtaken := rapid.Int64Range(0, 9).Draw(t, "overtaken"); overtaken > 4 {
+		to.Ahead, to.Upto = overtaken-4, to.Next+2*overtaken
+	}
 	hash := fmt.Sprint("sum", to)
-	err := s.Checkpoint(s.ctx, s.name, from, to, hash)
+	err := s.Advance(s.ctx, s.name, from, to, hash)
 	var rewound *RewoundError
 	switch {
 	case !s.m.exists:
 		if !errors.As(err, &rewound) || rewound.Next != -1 {
 			t.Fatalf("checkpoint: %v", err)
 		}
-	case s.m.phase != Open, from != s.m.next && to != s.m.next:
-		if !errors.As(err, &rewound) || rewound.Next != s.m.next || rewound.Phase != s.m.phase {
-			t.Fatalf("checkpoint from %d to %d: %v; it stands at %d", from, to, err, s.m.next)
+	case s.m.phase != Open, from != s.m.Mark && to != s.m.Mark:
+		if !errors.As(err, &rewound) || rewound.Next != s.m.Next || rewound.Phase != s.m.phase {
+			t.Fatalf("checkpoint from %d to %d: %v; it stands at %d", from, to, err, s.m.Mark)
 		}
 	case err != nil:
 		t.Fatal(err)
-	case from == s.m.next:
-		s.m.next, s.m.hash = to, hash
+	case from == s.m.Mark:
+		s.m.Mark, s.m.hash = to, hash
 	}
 }
 
 func (s *machine) end(t *rapid.T, want Phase) {
 	if want == Sealed && s.m.phase == Open && slices.ContainsFunc(edges, func(seq int64) bool {
 		_, has := s.m.outcomes[seq]
-		return has && seq >= s.m.next
+		return has && seq >= s.m.Next
 	}) {
 		t.Skip("outcomes beyond the checkpoint")
 	}
-	call := s.Seal
+	at := s.m.Mark
+	if s.m.Ahead > 0 { // the producer waits until nothing is
+		at = At(s.m.Next)
+	}
+	call := func(ctx context.Context, name string) (Phase, error) { return s.SealAt(ctx, name, at) }
+	if want == Sealed && s.m.exists && s.m.phase == Open && at != s.m.Mark {
+		if phase, err := call(s.ctx, s.name); phase != Open || err != nil {
+			t.Fatalf("sealed at %v as %s, %v; the checkpoint is at %v", at, phase, err, s.m.Mark)
+		}
+		return
+	}
 	if want == GivenUp {
 		call = s.GiveUp
 	}
@@ -268,8 +287,8 @@ func (s *machine) check(t *rapid.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got := fmt.Sprint(i.Phase, i.Next, i.Hash, i.N, i.OK, i.Failed, i.Cancelled, i.Retries, i.Stopped, i.Complete())
-	want := fmt.Sprint(s.m.phase, s.m.next, s.m.hash, s.m.n, s.m.count(OK), s.m.count(Failed), s.m.count(Cancelled),
+	got := fmt.Sprint(i.Phase, i.Mark, i.Hash, i.N, i.OK, i.Failed, i.Cancelled, i.Retries, i.Stopped, i.Complete())
+	want := fmt.Sprint(s.m.phase, s.m.Mark, s.m.hash, s.m.n, s.m.count(OK), s.m.count(Failed), s.m.count(Cancelled),
 		s.m.retries, s.m.stopped, int64(len(s.m.outcomes)) == s.m.n)
 	if got != want {
 		t.Fatalf("the record is\n%s, want\n%s", got, want)

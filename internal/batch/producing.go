@@ -3,6 +3,7 @@ package batch
 import (
 	"context"
 	"fmt"
+	"strconv"
 	"time"
 )
 
@@ -21,10 +22,40 @@ func (e *RewoundError) Error() string {
 	return fmt.Sprintf("checkpoint of batch %q (%s) stands at %d, not where this producer left it", e.Name, e.Phase, e.Next)
 }
 
-// Checkpoint moves the checkpoint from one seq to another, by compare-and-set.
-// A *RewoundError says where it stands instead.
+// Mark is how far a producer has come with a batch's input.
+type Mark struct {
+	// Next is the checkpoint: seqs below it have been enqueued or have an outcome.
+	Next int64
+	// Ahead is how many of those from Next on have been enqueued, or have an outcome, too.
+	Ahead int64
+	// Upto is how many records were read: of those from here on the producer has enqueued
+	// no more than what it enqueues at once.
+	Upto int64
+}
+
+// Enqueued is how many tasks have been enqueued, or have an outcome.
+func (m Mark) Enqueued() int64 { return m.Next + m.Ahead }
+
+// At is the mark of a producer that enqueues in the order of input.
+func At(next int64) Mark { return Mark{Next: next, Upto: next} }
+
+// place is a mark as scripts know it.
+func (m Mark) place() string {
+	if m == At(m.Next) {
+		return strconv.FormatInt(m.Next, 10)
+	}
+	return fmt.Sprintf("%d %d %d", m.Next, m.Ahead, m.Upto)
+}
+
+// Checkpoint moves the checkpoint from one seq to another where nothing has overtaken it.
 func (l *Ledger) Checkpoint(ctx context.Context, name string, from, to int64, hash string) error {
-	r, err := checkpointScript.Run(ctx, l.rdb, []string{batchKey(name)}, from, to, hash).Slice()
+	return l.Advance(ctx, name, At(from), At(to), hash)
+}
+
+// Advance moves the checkpoint from one mark to another, by compare-and-set. hash is that
+// of the input read so far. A *RewoundError says where the checkpoint stands instead.
+func (l *Ledger) Advance(ctx context.Context, name string, from, to Mark, hash string) error {
+	r, err := checkpointScript.Run(ctx, l.rdb, []string{batchKey(name)}, from.place(), to.place(), hash).Slice()
 	if err != nil || len(r) != 3 {
 		return fmt.Errorf("move checkpoint of batch %q: %w", name, orShape(err))
 	}
@@ -38,22 +69,28 @@ func (l *Ledger) Checkpoint(ctx context.Context, name string, from, to int64, ha
 
 // Seal says that the source has ended. It returns the phase the batch is in now.
 func (l *Ledger) Seal(ctx context.Context, name string) (Phase, error) {
-	return l.end(ctx, name, Sealed, false)
+	return l.end(ctx, name, Sealed, false, "")
+}
+
+// SealAt is Seal for the producer that left the checkpoint at a mark. If it is elsewhere,
+// since Redis has lost writes, the batch stays Open.
+func (l *Ledger) SealAt(ctx context.Context, name string, at Mark) (Phase, error) {
+	return l.end(ctx, name, Sealed, false, at.place())
 }
 
 // GiveUp marks a batch cancelled: no attempt begins any more. Outcomes for what
 // it leaves open are recorded by the workers that meet them, and by FillCancelled.
 func (l *Ledger) GiveUp(ctx context.Context, name string) (Phase, error) {
-	return l.end(ctx, name, GivenUp, false)
+	return l.end(ctx, name, GivenUp, false, "")
 }
 
 // Expire is GiveUp for a batch whose deadline has passed: what it leaves open fails.
 func (l *Ledger) Expire(ctx context.Context, name string) (Phase, error) {
-	return l.end(ctx, name, GivenUp, true)
+	return l.end(ctx, name, GivenUp, true, "")
 }
 
-func (l *Ledger) end(ctx context.Context, name string, want Phase, expired bool) (Phase, error) {
-	s, err := sealScript.Run(ctx, l.rdb, []string{batchKey(name), outKey(name)}, string(want), expired).Text()
+func (l *Ledger) end(ctx context.Context, name string, want Phase, expired bool, at string) (Phase, error) {
+	s, err := sealScript.Run(ctx, l.rdb, []string{batchKey(name), outKey(name)}, string(want), expired, at).Text()
 	if err != nil {
 		return "", fmt.Errorf("end batch %q: %w", name, err)
 	}
