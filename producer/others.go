@@ -267,7 +267,7 @@ func jsonStatus(st *status.Status) any {
 		Retries   int64     `json:"retries"`
 		Lane      string    `json:"lane"`
 		Input     string    `json:"input"`
-	}{st.Name, st.Options.Type, string(st.Phase), st.Stopped, st.Paused, st.Expired, st.Created, known(st.N), st.Next,
+	}{st.Name, st.Options.Type, string(st.Phase), st.Stopped, st.Paused, st.Expired, st.Created, known(st.N), st.Read(),
 		st.OK, st.Failed, st.Cancelled, st.Pending, st.Scheduled, st.Tally.Retry, st.Active, st.Missing(), st.SetAside,
 		st.Retries, st.Options.Lane, st.Options.Input}
 }
@@ -312,7 +312,7 @@ func printStatus(w io.Writer, st *status.Status) error {
 		"  read %d = ok %d + failed %d + cancelled %d + pending %d + scheduled %d + retry %d + active %d%s\n%s",
 		st.Name, st.Options.Type, state,
 		n, st.Created.Format(time.DateTime), lane, st.Options.Input,
-		st.Next, st.OK, st.Failed, st.Cancelled, st.Pending, st.Scheduled, st.Tally.Retry, st.Active, missing, aside)
+		st.Read(), st.OK, st.Failed, st.Cancelled, st.Pending, st.Scheduled, st.Tally.Retry, st.Active, missing, aside)
 	return err
 }
 

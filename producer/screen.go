@@ -58,7 +58,7 @@ func (s *screen) begin(b *weir.Batch, embedded bool) {
 		s.report.Note("embedded Redis: nothing survives this process (give --redis for that)")
 	}
 	if r := b.Resumed(); r != nil {
-		s.report.Note("batch %s: going on with it, %d of %d read have an outcome", b.Name(), r.Outcomes(), r.Next)
+		s.report.Note("batch %s: going on with it, %d of %d read have an outcome", b.Name(), r.Outcomes(), r.Enqueued())
 	} else if !embedded {
 		s.report.Note("batch %s: begun", b.Name())
 	}
@@ -93,7 +93,7 @@ func counts(st *status.Status, total int64) report.Counts {
 		total = st.N
 	}
 	return report.Counts{
-		Read: st.Next, OK: st.OK, Failed: st.Failed, Cancelled: st.Cancelled, Retries: st.Retries, Total: total,
+		Read: st.Read(), OK: st.OK, Failed: st.Failed, Cancelled: st.Cancelled, Retries: st.Retries, Total: total,
 		Pending: st.Pending, Scheduled: st.Scheduled, Retry: st.Retry, Active: st.Active,
 	}
 }

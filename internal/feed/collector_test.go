@@ -120,7 +120,7 @@ func TestAChunkWithAnErrorIsSentAgain(t *testing.T) {
 			f.opts.Trouble = func(err error, _ time.Duration) { told = append(told, err) }
 			// All five at once: the pipeline has them all.
 			f.found = b.info()
-			if err := f.feed(t.Context(), records(0, 5)); err != nil {
+			if err := f.feed(t.Context(), nil, records(0, 5)); err != nil {
 				t.Fatal(err)
 			}
 			got := b.pending()

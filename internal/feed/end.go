@@ -25,11 +25,27 @@ func Cancel(ctx context.Context, rdb redis.UniversalClient, ledger *batch.Ledger
 }
 
 // Expire is Cancel for a batch whose deadline has passed: every task without an outcome
-// fails, class expired.
-func Expire(ctx context.Context, rdb redis.UniversalClient, ledger *batch.Ledger, name string) error {
+// fails, class expired. parked, if not nil, tells the payloads, by seq, of those that
+// have not been enqueued: the dead letters get them.
+func Expire(ctx context.Context, rdb redis.UniversalClient, ledger *batch.Ledger, name string, parked func() map[int64][]byte) error {
 	phase, err := ledger.Expire(ctx, name)
 	if err != nil || phase == batch.Done {
 		return err
+	}
+	info, err := ledger.Info(ctx, name)
+	if err != nil {
+		return err
+	}
+	if parked == nil {
+		parked = func() map[int64][]byte { return nil }
+	}
+	for seq, payload := range parked() {
+		if !info.Expired || seq >= info.N {
+			continue
+		}
+		if _, err := ledger.Record(ctx, name, info.LeftOpen(seq), -time.Microsecond, payload); err != nil {
+			return err
+		}
 	}
 	return settleAll(ctx, rdb, ledger, name)
 }

@@ -375,7 +375,7 @@ func TestExpireFailsWhatIsLeft(t *testing.T) {
 		b.gone(4)
 		b.take()
 		done := make(chan error, 1)
-		go func() { done <- Expire(t.Context(), b.rdb, b.ledger, "b") }()
+		go func() { done <- Expire(t.Context(), b.rdb, b.ledger, "b", nil) }()
 		b.await("all but the running one have failed", func() bool { return b.info().Failed == 8 })
 		b.finish(0)
 		b.ack(0)

@@ -65,6 +65,9 @@ type Options struct {
 	// Ahead, if set, is the seq that must not be reached yet: how far the reader of
 	// the outcomes may be behind.
 	Ahead func() int64
+	// Ordered says that the reader wants the outcomes in the order of input: then Ahead
+	// bounds how far others may overtake, else how many tasks are enqueued.
+	Ordered bool
 	// MaxFailures is how many dead letters the batch may keep.
 	MaxFailures int64
 	// Producer names this process in the outcomes of invalid records.
@@ -84,11 +87,14 @@ type Feeder struct {
 	opts    Options
 
 	next    int64       // the seq of the next record
-	found   *batch.Info // the batch as Run found it: what is below its checkpoint was read before
+	mark    batch.Mark  // where the checkpoint was left
+	found   *batch.Info // the batch as Run found it: Upto records were read before
 	held    []task      // of those, the ones without an outcome
 	hash    hash.Hash
 	settled chan struct{}
-	read    atomic.Int64
+	read    atomic.Value // batch.Mark: what has been enqueued
+	parking *parking
+	window  int64           // as it was told last
 	known   map[string]bool // lanes that the batch and asynq know of
 }
 
@@ -99,14 +105,20 @@ func New(rdb redis.UniversalClient, ledger *batch.Ledger, src source.Source, o O
 	}
 	f := &Feeder{
 		rdb: rdb, ledger: ledger, collect: newCollector(rdb), src: src, opts: o,
-		hash: sha256.New(), settled: make(chan struct{}, 1),
+		hash: sha256.New(), settled: make(chan struct{}, 1), parking: newParking(),
 	}
 	f.forgetLanes()
 	return f
 }
 
 // Read is how many records have been enqueued so far, or have an outcome.
-func (f *Feeder) Read() int64 { return f.read.Load() }
+func (f *Feeder) Read() int64 {
+	mark, _ := f.read.Load().(batch.Mark)
+	return mark.Enqueued()
+}
+
+// Parked are the payloads of tasks that were read and wait here for their lane, by seq.
+func (f *Feeder) Parked() map[int64][]byte { return f.parking.payloads() }
 
 // Settled tells the feeder that outcomes came: its window may have opened.
 func (f *Feeder) Settled() {
@@ -139,84 +151,134 @@ func (f *Feeder) Run(ctx context.Context) error {
 	records := look(reading, f.src)
 	for {
 		// First a record, then its room: at its end the input needs none.
-		if err := records.wait(ctx); err == io.EOF {
+		more, err := records.wait(ctx, f.parking.tasks == 0)
+		switch {
+		case err == io.EOF && f.parking.tasks == 0:
 			return f.seal(ctx)
-		} else if err != nil && ctx.Err() == nil {
+		case err != nil && err != io.EOF && ctx.Err() == nil:
 			return fmt.Errorf("%w: %w", ErrInput, err)
-		} else if err != nil {
+		case err != nil && err != io.EOF:
 			return err
 		}
-		n, err := f.room(ctx)
-		if err != nil {
-			return err
-		}
-		if err := f.feed(ctx, records.take(n)); err != nil {
+		if err := f.step(ctx, records, more); err != nil {
 			return err
 		}
 	}
 }
 
-// room waits until the window has room, and returns how much, at most a chunk.
-func (f *Feeder) room(ctx context.Context) (int, error) {
-	if left := f.found.Next - f.next; left > 0 {
-		return int(min(chunk, left)), nil // these were let in before
+// step enqueues what there is room for: first of what is parked, then of what is read.
+func (f *Feeder) step(ctx context.Context, records *lookAhead, more bool) error {
+	n, toRead, err := f.room(ctx, more)
+	if err != nil {
+		return err
 	}
-	if n := f.found.N; n >= 0 {
-		return 0, &InputError{f.opts.Name, n, fmt.Sprintf("it had %d records, and now has more", n)}
+	going, err := f.unpark(ctx, n)
+	if err != nil {
+		return err
+	}
+	var read []source.Record
+	if n = min(n-len(going), toRead); more && n > 0 {
+		read = records.take(n)
+	}
+	mark, next := f.mark, f.next
+	if err := f.feed(ctx, going, read); err != nil {
+		return err
+	}
+	if f.mark == mark && f.next == next {
+		return f.idle(ctx)
+	}
+	return nil
+}
+
+// room waits until the window has room, and returns how much, at most a chunk, and how
+// many records may be read.
+func (f *Feeder) room(ctx context.Context, more bool) (n, toRead int, err error) {
+	if left := f.found.Upto - f.next; more && left > 0 {
+		return int(min(chunk, left)), int(min(chunk, left)), nil // these were let in before
+	}
+	if n := f.found.N; n >= 0 && more {
+		return 0, 0, &InputError{f.opts.Name, n, fmt.Sprintf("it had %d records, and now has more", n)}
 	}
 	for {
-		var info *batch.Info
-		err := f.insist(ctx, func() (err error) {
-			info, err = f.ledger.Info(ctx, f.opts.Name)
-			return err
-		})
+		info, err := f.look(ctx)
 		if err != nil {
-			return 0, err
-		}
-		if info.Phase == batch.GivenUp {
-			return 0, ErrCancelled
-		}
-		if f.opts.MaxFailures > 0 && info.Failed >= f.opts.MaxFailures {
-			return 0, fmt.Errorf("batch %q has kept %d failed tasks, its --max-failures: %w", f.opts.Name, info.Failed, ErrTooManyFailures)
+			return 0, 0, err
 		}
 		if info.Paused {
 			if !pause(ctx, settle) {
-				return 0, context.Cause(ctx)
+				return 0, 0, context.Cause(ctx)
 			}
 			continue
 		}
-		if info.Next < f.next { // the window might never open: its tasks are forgotten too
-			return 0, &batch.RewoundError{Name: info.Name, Next: info.Next, Phase: info.Phase}
-		}
-		n := min(chunk, f.opts.Window(ctx)-(f.next-info.Outcomes()))
-		if f.opts.Ahead != nil {
-			n = min(n, f.opts.Ahead()-f.next)
-		}
-		if n > 0 {
-			return int(n), nil
+		n, toRead := f.roomIn(ctx, info)
+		if n > 0 && (toRead > 0 || f.parking.tasks > 0) {
+			return int(n), int(max(toRead, 0)), nil
 		}
 		select {
 		case <-ctx.Done():
-			return 0, context.Cause(ctx)
+			return 0, 0, context.Cause(ctx)
 		case <-f.settled:
 		case <-time.After(poll):
 		}
 	}
 }
 
-// feed gives records their seqs, their tasks or outcomes, and moves the checkpoint.
-func (f *Feeder) feed(ctx context.Context, records []source.Record) error {
-	from := f.next
-	to := from + int64(len(records))
+// look reads how the batch stands, and whether it may be gone on with.
+func (f *Feeder) look(ctx context.Context) (info *batch.Info, err error) {
+	err = f.insist(ctx, func() (err error) {
+		info, err = f.ledger.Info(ctx, f.opts.Name)
+		return err
+	})
 	switch {
-	case from < f.found.Next:
-		return f.feedAgain(ctx, records)
-	case to > batch.MaxTasks:
+	case err != nil:
+		return nil, err
+	case info.Phase == batch.GivenUp:
+		return nil, ErrCancelled
+	case f.opts.MaxFailures > 0 && info.Failed >= f.opts.MaxFailures:
+		return nil, fmt.Errorf("batch %q has kept %d failed tasks, its --max-failures: %w", f.opts.Name, info.Failed, ErrTooManyFailures)
+	case !info.Paused && (info.Next < f.mark.Next || info.Upto < f.mark.Upto): // the window might never open: its tasks are forgotten too
+		return nil, &batch.RewoundError{Name: info.Name, Next: info.Next, Phase: info.Phase}
+	}
+	return info, nil
+}
+
+// roomIn is how many tasks may be enqueued, and of these how many be read.
+func (f *Feeder) roomIn(ctx context.Context, info *batch.Info) (n, toRead int64) {
+	f.window = f.opts.Window(ctx)
+	enqueued := f.next - f.parking.tasks
+	n = min(chunk, f.window-(enqueued-info.Outcomes()))
+	toRead = n
+	if !f.parking.open() {
+		toRead = 0
+	}
+	if f.opts.Ahead != nil && f.opts.Ordered {
+		toRead = min(toRead, f.opts.Ahead()-f.next)
+	} else if f.opts.Ahead != nil {
+		toRead = min(toRead, f.opts.Ahead()-enqueued)
+	}
+	return n, toRead
+}
+
+// feed gives records their seqs, their tasks or outcomes, and moves the checkpoint. With
+// them it enqueues parked tasks that may go on.
+func (f *Feeder) feed(ctx context.Context, going []task, records []source.Record) error {
+	if f.next+int64(len(records)) > batch.MaxTasks {
 		return fmt.Errorf("batch %q: more than %d tasks", f.opts.Name, int64(batch.MaxTasks))
+	}
+	if len(records) > 0 && f.next < f.found.Upto {
+		return f.feedAgain(ctx, records)
 	}
 	tasks, err := f.number(ctx, records)
 	if err != nil {
 		return err
+	}
+	if tasks, err = f.admit(ctx, tasks); err != nil {
+		return err
+	}
+	tasks = append(going, tasks...)
+	from, to := f.mark, f.reached()
+	if from == to {
+		return nil
 	}
 	if err := f.enqueue(ctx, tasks); err != nil {
 		return err
@@ -229,43 +291,54 @@ func (f *Feeder) feed(ctx context.Context, records []source.Record) error {
 	return nil
 }
 
-// feedAgain goes over records that were fed in an earlier life. Those without an
-// outcome, no more than that life's window, are held until all are seen to be the
-// same as then: nothing of some other input may become a task of this batch.
+// feedAgain goes over records that were read in an earlier life. Those without an
+// outcome, no more than that life's window and what was parked then, are held until all
+// are seen to be the same as then: nothing of some other input may become a task of this
+// batch. Then those below the checkpoint are enqueued again if they are missing; the
+// others that are in no lane were parked, and are again.
 func (f *Feeder) feedAgain(ctx context.Context, records []source.Record) error {
 	tasks, err := f.number(ctx, records)
 	if err != nil {
 		return err
 	}
 	f.held = append(f.held, tasks...)
-	fed := f.found.Next
+	fed := f.found.Upto
 	if f.next < fed {
 		return nil
 	}
 	if f.sum() != f.found.Hash {
 		return &InputError{f.opts.Name, fed, fmt.Sprintf("its first %d records differ from those read before", fed)}
 	}
-	if err := f.dropGhosts(ctx); err != nil {
+	in, err := f.dropGhosts(ctx)
+	if err != nil {
 		return err
 	}
-	for part := range slices.Chunk(f.held, chunk) {
+	var gaps []task
+	for _, t := range f.held {
+		if _, there := in[t.seq]; t.seq < f.found.Next || t.Err != nil {
+			gaps = append(gaps, t)
+		} else if !there {
+			f.parking.park(t)
+		}
+	}
+	f.held = nil
+	for part := range slices.Chunk(gaps, chunk) {
 		if err := f.fillGaps(ctx, part); err != nil {
 			return err
 		}
 	}
-	f.wake(ctx, f.held)
-	f.held = nil
-	f.read.Store(fed)
+	f.mark = f.found.Mark
+	f.read.Store(f.reached())
+	f.wake(ctx, gaps)
 	return nil
 }
 
 // dropGhosts frees the IDs of held tasks that Redis has a record of, but nowhere where
-// they would be run: they could not be enqueued again.
-func (f *Feeder) dropGhosts(ctx context.Context) error {
+// they would be run: they could not be enqueued again. It returns where the others are.
+func (f *Feeder) dropGhosts(ctx context.Context) (in map[int64]queue.Place, err error) {
 	lanes := lanesOf(f.held)
-	return f.insist(ctx, func() error {
-		in, err := queue.Places(ctx, f.rdb, lanes, f.opts.Name)
-		if err != nil {
+	err = f.insist(ctx, func() (err error) {
+		if in, err = queue.Places(ctx, f.rdb, lanes, f.opts.Name); err != nil {
 			return err
 		}
 		lost := make(map[string][]string)
@@ -280,14 +353,24 @@ func (f *Feeder) dropGhosts(ctx context.Context) error {
 		}
 		return err
 	})
+	return in, err
 }
 
 // fillGaps enqueues held tasks. Getting here may have taken long: those that have
 // their outcome by now are left out.
 func (f *Feeder) fillGaps(ctx context.Context, held []task) error {
-	seqs := make([]int64, len(held))
-	for i := range held {
-		seqs[i] = held[i].seq
+	open, err := f.without(ctx, held)
+	if err != nil {
+		return err
+	}
+	return f.enqueue(ctx, open)
+}
+
+// without leaves tasks out that have their outcome.
+func (f *Feeder) without(ctx context.Context, tasks []task) ([]task, error) {
+	seqs := make([]int64, len(tasks))
+	for i := range tasks {
+		seqs[i] = tasks[i].seq
 	}
 	var have []bool
 	err := f.insist(ctx, func() (err error) {
@@ -295,13 +378,13 @@ func (f *Feeder) fillGaps(ctx context.Context, held []task) error {
 		return err
 	})
 	if err != nil {
-		return err
+		return nil, err
 	}
-	return f.enqueue(ctx, without(held, have))
+	return without(tasks, have), nil
 }
 
 // number gives records their seqs and adds them to the hash. Of those that an
-// earlier life may have enqueued, up to a chunk past its checkpoint, it returns
+// earlier life may have enqueued, up to a chunk past what it had read, it returns
 // the ones without an outcome.
 func (f *Feeder) number(ctx context.Context, records []source.Record) ([]task, error) {
 	from := f.next
@@ -312,7 +395,7 @@ func (f *Feeder) number(ctx context.Context, records []source.Record) ([]task, e
 		f.addToHash(r.Raw)
 	}
 	f.next += int64(len(records))
-	if from >= f.found.Next+chunk {
+	if len(records) == 0 || from >= f.found.Upto+chunk {
 		return tasks, nil
 	}
 	var have []bool
@@ -336,29 +419,41 @@ func without(tasks []task, have []bool) []task {
 	return rest
 }
 
-func (f *Feeder) checkpoint(ctx context.Context, from, to int64) error {
+func (f *Feeder) checkpoint(ctx context.Context, from, to batch.Mark) error {
 	sum := f.sum()
-	err := f.insist(ctx, func() error { return f.ledger.Checkpoint(ctx, f.opts.Name, from, to, sum) })
+	err := f.insist(ctx, func() error { return f.ledger.Advance(ctx, f.opts.Name, from, to, sum) })
 	var rewound *batch.RewoundError
 	if errors.As(err, &rewound) && rewound.Phase == batch.GivenUp {
 		return ErrCancelled
+	}
+	if err == nil {
+		f.mark = to
 	}
 	return err
 }
 
 func (f *Feeder) seal(ctx context.Context) error {
-	if fed := f.found.Next; f.next < fed {
+	if fed := f.found.Upto; f.next < fed {
 		return &InputError{f.opts.Name, fed, fmt.Sprintf("it had %d records or more, and now has %d", fed, f.next)}
 	}
 	var phase batch.Phase
 	err := f.insist(ctx, func() (err error) {
-		phase, err = f.ledger.Seal(ctx, f.opts.Name)
+		phase, err = f.ledger.SealAt(ctx, f.opts.Name, f.mark)
 		return err
 	})
-	if err == nil && phase == batch.GivenUp {
+	switch {
+	case err != nil:
+		return err
+	case phase == batch.GivenUp:
 		return ErrCancelled
+	case phase != batch.Open:
+		return nil
 	}
-	return err
+	// The checkpoint is not where this producer left it.
+	if _, err := f.look(ctx); err != nil {
+		return err
+	}
+	return &batch.RewoundError{Name: f.opts.Name, Next: f.mark.Next, Phase: phase}
 }
 
 // Watch follows a batch that Run has sealed until it is done. A *batch.RewoundError

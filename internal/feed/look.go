@@ -37,22 +37,39 @@ func look(ctx context.Context, src source.Source) *lookAhead {
 	return l
 }
 
-// wait waits until there is a record to take. The error is the source's end:
-// io.EOF, or why it could not be read on.
-func (l *lookAhead) wait(ctx context.Context) error {
+// wait waits until there is a record to take; where it must not block, more tells whether
+// there is one. The error is the source's end: io.EOF, or why it could not be read on.
+func (l *lookAhead) wait(ctx context.Context, block bool) (more bool, err error) {
 	if l.head != nil {
-		return nil
+		return true, nil
+	}
+	var now chan struct{} // of a nil channel comes nothing
+	if !block {
+		now = closed
 	}
 	select {
 	case r, ok := <-l.records:
-		if !ok {
-			return l.end
-		}
-		l.head = &r
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
+		return l.got(r, ok)
+	default:
 	}
+	select {
+	case r, ok := <-l.records:
+		return l.got(r, ok)
+	case <-ctx.Done():
+		return false, context.Cause(ctx)
+	case <-now:
+		return false, nil
+	}
+}
+
+var closed = func() chan struct{} { c := make(chan struct{}); close(c); return c }()
+
+func (l *lookAhead) got(r source.Record, ok bool) (more bool, err error) {
+	if !ok {
+		return false, l.end
+	}
+	l.head = &r
+	return true, nil
 }
 
 // take returns the record that was waited for and those that are there too, up to n.

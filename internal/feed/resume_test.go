@@ -270,7 +270,7 @@ func TestOfWhatIsReadAgainLittleIsHeld(t *testing.T) {
 	f.found = b.info()
 	most := 0
 	for from := 0; from < n; from += chunk {
-		if err := f.feed(t.Context(), records(from, chunk)); err != nil {
+		if err := f.feed(t.Context(), nil, records(from, chunk)); err != nil {
 			t.Fatal(err)
 		}
 		most = max(most, len(f.held))

@@ -68,6 +68,14 @@ func (f *feeding) watch(ctx context.Context, feeder *feed.Feeder) error {
 // read is how many records have been fed.
 func (f *feeding) read() int64 { return f.feeder.Load().Read() }
 
+// parked are the payloads of tasks that wait in this process for their lane.
+func (f *feeding) parked() map[int64][]byte {
+	if feeder := f.feeder.Load(); feeder != nil {
+		return feeder.Parked()
+	}
+	return nil
+}
+
 // settled tells the feeder that outcomes came.
 func (f *feeding) settled() {
 	if feeder := f.feeder.Load(); feeder != nil {

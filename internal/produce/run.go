@@ -55,9 +55,10 @@ func (e *LostOutcomesError) Error() string {
 func (b *Batch) Feed(ctx context.Context, src source.Source) error {
 	ctx, cancel := b.whileLeased(ctx)
 	defer cancel(nil)
-	stop := b.endAtDeadline(ctx)
+	feeding := b.feeding()
+	stop := b.endAtDeadline(ctx, feeding)
 	defer stop()
-	return b.refused(b.feeding().run(ctx, src))
+	return b.refused(feeding.run(ctx, src))
 }
 
 // Outcomes are how Run hands outcomes on.
@@ -86,11 +87,11 @@ func (b *Batch) Run(ctx context.Context, src source.Source, out Outcomes) error 
 	}
 	ctx, cancel := b.whileLeased(ctx)
 	defer cancel(nil)
-	stop := b.endAtDeadline(ctx)
+	feeding := b.feeding()
+	stop := b.endAtDeadline(ctx, feeding)
 	defer stop()
 	var both sync.WaitGroup
 	var failed atomic.Bool
-	feeding := b.feeding()
 	follower := follow.New(b.p.Ledger, out.Sink, follow.Options{
 		Name: b.o.Name, Ordered: b.o.Ordered, From: out.Given, Given: out.Given, Trouble: b.p.Trouble,
 		Arrived: feeding.settled,
@@ -207,7 +208,7 @@ func (b *Batch) awaitOutcomes(ctx context.Context, feeding *feeding, follower *f
 func (b *Batch) feeder(src source.Source, follower *follow.Follower) *feed.Feeder {
 	o := feed.Options{
 		Name: b.o.Name, TaskType: b.o.Type, Lane: b.o.Lane, Timeout: b.o.Options.Timeout(),
-		Window: newWindow(b.p.RDB).get, MaxFailures: b.o.MaxFailures,
+		Window: newWindow(b.p.RDB).get, MaxFailures: b.o.MaxFailures, Ordered: b.o.Ordered,
 		Producer: processOf(b.p.ID), Trouble: b.p.Trouble, Log: b.p.Log,
 	}
 	if t, ok := tasks.Lookup(b.o.Type); ok {
@@ -257,7 +258,7 @@ func (b *Batch) isCancelled(ctx context.Context) (yes bool) {
 
 // endAtDeadline gives the batch up when its deadline, if it has one, has passed: also
 // where no worker meets its tasks. It returns what ends the wait for that.
-func (b *Batch) endAtDeadline(ctx context.Context) (stop func()) {
+func (b *Batch) endAtDeadline(ctx context.Context, feeding *feeding) (stop func()) {
 	if b.o.DeadlineMS == 0 {
 		return func() {}
 	}
@@ -282,7 +283,7 @@ func (b *Batch) endAtDeadline(ctx context.Context) (stop func()) {
 			case <-time.After(left):
 			}
 		}
-		_ = b.insist(ctx, func() error { return feed.Expire(ctx, b.p.RDB, b.p.Ledger, b.o.Name) })
+		_ = b.insist(ctx, func() error { return feed.Expire(ctx, b.p.RDB, b.p.Ledger, b.o.Name, feeding.parked) })
 	})
 	return func() { cancel(); waiting.Wait() }
 }

@@ -10,6 +10,8 @@ package status
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 
 	"github.com/redis/go-redis/v9"
 	"github.com/weir-tasks/weir/internal/batch"
@@ -23,19 +25,25 @@ type Status struct {
 	// SetAside is how many entries are in the quarantines of the batch's lanes, of
 	// whatever batch they were: those of this one are missing.
 	SetAside int64
+
+	read int64
 }
 
+// Read is how many tasks have been enqueued, or have an outcome.
+func (s *Status) Read() int64 { return s.read }
+
 // Missing is how many tasks have neither an outcome nor a place in Redis.
-func (s *Status) Missing() int64 { return s.Next - s.Outcomes() - s.Sum() }
+func (s *Status) Missing() int64 { return s.read - s.Outcomes() - s.Sum() }
 
 // Read reads how a batch stands. batch.ErrNotFound if there is none.
 //
 // Ledger and lanes lie in different hash slots, so no one read sees both. In this
 // order nothing is counted twice or left out: the checkpoint; then each lane, at
-// one moment; then counts and bits of the ledger, at one moment. A task below the
-// first checkpoint that has no outcome at the end was in its lane in between. One
-// between the first checkpoint and the last was enqueued meanwhile: it is pending,
-// or has its outcome.
+// one moment; then the checkpoint, counts and bits of the ledger, at one moment. A task
+// that the first checkpoint counts and that has no outcome at the end was in its lane in
+// between. One that only the last counts was enqueued meanwhile: if it was in no lane
+// yet, it is pending. One that has its outcome and that not even the last checkpoint
+// counts has been read too.
 func Read(ctx context.Context, rdb redis.UniversalClient, ledger *batch.Ledger, name string) (*Status, error) {
 	before, err := ledger.Info(ctx, name)
 	if err != nil {
@@ -53,35 +61,19 @@ func Read(ctx context.Context, rdb redis.UniversalClient, ledger *batch.Ledger, 
 	if err != nil {
 		return nil, err
 	}
-	var seqs []int64
-	for seq := range in {
-		if seq < before.Next {
-			seqs = append(seqs, seq)
-		}
-	}
-	for seq := before.Next; seq < before.Next+newest; seq++ {
-		seqs = append(seqs, seq)
-	}
+	seqs := slices.Collect(maps.Keys(in))
 	info, have, err := ledger.Snapshot(ctx, name, seqs)
 	if err != nil {
 		return nil, fmt.Errorf("status of batch %q: %w", name, err)
 	}
-	s := &Status{Info: info, SetAside: aside}
+	s := &Status{Info: info, SetAside: aside, read: info.Enqueued()}
 	for i, seq := range seqs {
-		switch {
-		case have[i] || seq >= info.Next:
-		case seq >= before.Next:
-			s.Pending++
-		default:
+		if !have[i] && seq < info.Upto {
 			s.Add(in[seq])
 		}
 	}
-	if more := info.Next - before.Next - newest; more > 0 {
-		s.Pending += more // a fast producer and a slow Redis; some of these may have outcomes
-	}
+	late := min(s.Missing(), info.Enqueued()-before.Enqueued())
+	s.Pending += max(late, 0)
+	s.read = max(s.read, s.Outcomes()+s.Sum())
 	return s, nil
 }
-
-// newest is how many seqs past the first checkpoint are looked at: more than a
-// producer enqueues during a Read.
-const newest = 4096
