@@ -528,7 +528,9 @@ func (m *model) cutOverload(elapsed, share float64) {
 	}
 	m.set(m.limit*(1-cut), fmt.Sprintf("overload %.1f%%", 100*share))
 	if m.ceil > 0 && before > 0.9*m.ceil && before < math.Max(1.3*m.ceil, m.ceil+1.6) {
-		m.hold = math.Min(clampF(200/math.Max(m.okRate, 0.1), 30, 180), m.hold*2)
+		if before > 1.01*m.ceil {
+			m.hold = math.Min(clampF(200/math.Max(m.okRate, 0.1), 30, 180), m.hold*2)
+		}
 	} else {
 		m.hold = 2
 		if m.okRate > 0 {

@@ -63,7 +63,7 @@ func queueing(capacity func(float64) int, change ...func(*service)) func() *serv
 // rejecting answers 503 above its capacity.
 func rejecting(v *service) { v.rejects, v.queueMax, v.thrash = true, 0, 0 }
 
-// scenarios are those of the research, with its worst of six seeds.
+// scenarios are each held to about the worst of six seeds.
 func scenarios() []checked {
 	var all []checked
 	add := func(e expected, s scenario) {
@@ -85,7 +85,7 @@ func scenarios() []checked {
 	}
 	add(expected{.97, 0, 1.25}, scenario{name: "a queue of 40", service: queueing(always(40))})
 	add(expected{.96, 0, 1.27}, scenario{name: "a2 queue of 40, 64 workers", workers: 64, service: queueing(always(40))})
-	add(expected{.94, 0, 1.30}, scenario{name: "a3 queue of 4, 1 s", timeout: 30, length: 180, warm: 20,
+	add(expected{.95, 0, 1.40}, scenario{name: "a3 queue of 4, 1 s", timeout: 30, length: 180, warm: 20,
 		service: queueing(always(4), func(v *service) { v.time, v.mean = lognormal(1, .5), about(1) })})
 	add(expected{.96, .0047, .95}, scenario{name: "b 503 above 60",
 		service: queueing(always(60), rejecting, func(v *service) { v.time, v.mean = lognormal(.08, .4), about(.08) })})
@@ -95,7 +95,7 @@ func scenarios() []checked {
 		service: queueing(always(-1), func(v *service) { v.quota, v.window = 100, 30 })})
 	add(expected{1, .0016, math.Inf(1)}, scenario{name: "c3 the same with X-RateLimit headers", length: 300, warm: 30,
 		service: queueing(always(-1), func(v *service) { v.quota, v.window, v.headers = 100, 30, true })})
-	add(expected{.95, 0, 1.27}, scenario{name: "d queue of 40, 20, 80", steps: []float64{60, 120}, length: 180,
+	add(expected{.95, 0, 1.30}, scenario{name: "d queue of 40, 20, 80", steps: []float64{60, 120}, length: 180,
 		service: queueing(stepped(40, 60, 20, 120, 80))})
 	add(expected{.88, .0098, .92}, scenario{name: "d2 503 above 60, 30, 120", steps: []float64{60, 120}, length: 180,
 		service: queueing(stepped(60, 60, 30, 120, 120), rejecting)})
@@ -104,7 +104,7 @@ func scenarios() []checked {
 		service: queueing(outage)})
 	add(expected{.93, .0023, 1.15}, scenario{name: "d4 outage of 30 s, hanging", steps: []float64{90}, length: 150,
 		service: queueing(outage, func(v *service) { v.hangs = true })})
-	add(expected{.97, 0, 1.65}, scenario{name: "e queue drifts 60, 15, 60", length: 240,
+	add(expected{.97, 0, 1.5}, scenario{name: "e queue drifts 60, 15, 60", length: 240,
 		service: queueing(func(t float64) int { return int(37.5 + 22.5*math.Cos(2*math.Pi*t/240)) })})
 	slower := func(t float64) float64 {
 		if t > 80 {
@@ -123,13 +123,13 @@ func scenarios() []checked {
 		})
 	}
 	add(expected{.86, 0, .90}, scenario{name: "f 50 ms, 10% of them 1.5 s, queue of 200", timeout: 15, service: twoModes(.1)})
-	add(expected{.69, 0, .83}, scenario{name: "f2 50 ms, 50% of them 1.5 s, queue of 200", timeout: 15, service: twoModes(.5)})
-	add(expected{.85, 0, 6.90}, scenario{name: "f3 60% cached, queue of 40 behind",
+	add(expected{.72, 0, .95}, scenario{name: "f2 50 ms, 50% of them 1.5 s, queue of 200", timeout: 15, service: twoModes(.5)})
+	add(expected{.87, 0, 2}, scenario{name: "f3 60% cached, queue of 40 behind",
 		service: queueing(always(40), func(v *service) { v.hits = .6 })})
 	add(expected{1, 0, math.Inf(1)}, scenario{name: "g no limit", service: queueing(always(-1))})
 	add(expected{.96, 0, 1.28}, scenario{name: "h 5% are 404, queue of 40",
 		service: queueing(always(40), func(v *service) { v.appErrors = .05 })})
-	add(expected{.70, .0313, 1.25}, scenario{name: "h2 3% are 503, queue of 40",
+	add(expected{.84, .0313, 1.25}, scenario{name: "h2 3% are 503, queue of 40",
 		service: queueing(always(40), func(v *service) { v.overloads = .03 })})
 	add(expected{.96, 0, .50}, scenario{name: "i light load, then a burst", length: 180, steps: []float64{120},
 		service: queueing(always(40)), arrival: func(t float64) float64 {

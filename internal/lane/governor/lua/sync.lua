@@ -277,7 +277,7 @@ local function cut_overload(elapsed, share)
   if s.ceil > 0 and before > 0.9 * s.ceil and before < max(1.3 * s.ceil, s.ceil + 1.6) then
     -- The same ceiling again. Each look above it costs about three rejections, of which a
     -- slow service makes a larger share.
-    s.hold = min(clamp(200 / max(s.okRate, 0.1), 30, 180), s.hold * 2)
+    if before > 1.01 * s.ceil then s.hold = min(clamp(200 / max(s.okRate, 0.1), 30, 180), s.hold * 2) end
   else
     s.hold = s.okRate > 0 and clamp(40 / s.okRate, 2, 30) or 2
   end
