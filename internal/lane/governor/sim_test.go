@@ -203,11 +203,10 @@ type scenario struct {
 	warm    float64 // from when goodput counts
 	timeout float64
 	service func() *service
-	steps   []float64                 // when the capacity changes
-	arrival func(t float64) float64   // tasks/s; nil: there is always work
-	kill    map[float64]int           // so many workers, then
-	away    [2]float64                // Redis, from and to
-	at      map[float64]func(*worker) // to every worker
+	steps   []float64               // when the capacity changes
+	arrival func(t float64) float64 // tasks/s; nil: there is always work
+	kill    map[float64]int         // so many workers, then
+	away    [2]float64              // Redis, from and to
 	cfg     Config
 }
 
@@ -246,7 +245,6 @@ type metrics struct {
 	peak     float64
 	converge []float64 // seconds after the start, and after each step
 	syncs    float64   // per second
-	trace    []string
 }
 
 func simulate(sc scenario, seed uint64, g govern) metrics {
