@@ -277,7 +277,7 @@ func (f *Feeder) feed(ctx context.Context, going []task, records []source.Record
 	}
 	tasks = append(going, tasks...)
 	from, to := f.mark, f.reached()
-	if from == to {
+	if len(tasks) == 0 && from == to {
 		return nil
 	}
 	if err := f.enqueue(ctx, tasks); err != nil {
@@ -328,9 +328,13 @@ func (f *Feeder) feedAgain(ctx context.Context, records []source.Record) error {
 		}
 	}
 	f.mark = f.found.Mark
-	f.read.Store(f.reached())
+	to := f.reached()
+	f.read.Store(to)
 	f.wake(ctx, gaps)
-	return nil
+	if to == f.mark {
+		return nil
+	}
+	return f.checkpoint(ctx, f.mark, to) // what was withdrawn is parked now, and not missing
 }
 
 // dropGhosts frees the IDs of held tasks that Redis has a record of, but nowhere where

@@ -18,7 +18,7 @@ const (
 	// soon and late are how long a lane is left alone that had enough waiting: it is
 	// asked the less often the longer nothing of it is done.
 	soon = 5 * time.Millisecond
-	late = 640 * time.Millisecond
+	late = 160 * time.Millisecond
 )
 
 // laneState is what is known of one lane, in a batch of many.
