@@ -6,12 +6,17 @@
 //   - A task is enqueued before the checkpoint passes it. After a crash the same
 //     input is read again from its start: what has an outcome is skipped, what is
 //     in Redis already is recognised by its task ID, what is missing is enqueued.
-//   - The input that the checkpoint covers is the same as before: its running hash
-//     is compared. Until it has been, nothing is enqueued: other input is refused
+//   - The input that was read before the last move of the checkpoint is the same as
+//     then: its running hash is compared. Until it has been, nothing is enqueued: other input is refused
 //     and leaves the batch as it was.
 //   - At most a window of the batch's tasks is in Redis without an outcome. Held
-//     here are two chunks of records and, until the hash has been compared, those
-//     of an earlier life's window.
+//     here are two chunks of records, those that are parked and, until the hash has
+//     been compared, those of an earlier life's window and parking.
+//   - A lane that has its share of the window waiting gets no more: its records are
+//     parked, bounded in number and bytes, and later ones of other lanes overtake them.
+//     In a lane the order of input is kept. The checkpoint is the lowest seq that is
+//     not enqueued; with it moves how many beyond it are, and the hash is of all that
+//     was read, so that other input is refused whatever had overtaken.
 //   - A record that does not fit the task type gets its outcome at once.
 //
 // Checkpoint and enqueues lie in different hash slots, so they are not atomic
