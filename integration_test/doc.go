@@ -40,6 +40,7 @@
 //	what was lost is enqueued again             TestRepairEnqueuesWhatIsMissing
 //	a batch is paused, has a deadline           TestAPausedBatchGoesOnWhenItIsResumed
 //	                                            TestADeadlineEndsABatch
+//	each host is a lane; slow ones wait alone   TestEachHostIsALaneAndASlowOneHoldsUpNoOther
 //	poison fails alone, in a minute             TestATaskThatKillsItsWorkersFailsAlone
 //	stops in order are no crashes               TestOrderlyStopsAreNoCrashes
 //	recovery after kill -9, timed               TestTasksOfKilledWorkersRunAgainInTime
