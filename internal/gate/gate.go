@@ -411,9 +411,7 @@ func (g *Gate) collect(t turnOf, lease string, now time.Time) (got int, err erro
 				g.lanes.Return(t.lane, 1)
 				continue
 			}
-			if g.opts.Governed != nil {
-				g.learn(t.lane, g.opts.Governed(m.Type))
-			}
+			g.learn(t.lane, g.opts.Governed != nil && g.opts.Governed(m.Type))
 			taken := task{lane: t.lane, id: m.ID, msg: msg, lease: lease, took: now}
 			if g.opts.Knows != nil && !g.opts.Knows(m.Type) {
 				g.opts.Unknown(m.Type, t.lane)

@@ -2,8 +2,10 @@ package lane
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
 	"time"
 
@@ -110,9 +112,7 @@ func (g *governing) report(ctx context.Context, name string, l *lane) {
 	grant, err := governor.Sync(ctx, g.rdb, name, r)
 	if err != nil {
 		local.Lost(s.now(), r)
-		if ctx.Err() == nil {
-			g.log.Debug("report on a lane", "lane", name, "err", err)
-		}
+		g.failed(ctx, name, err)
 	} else {
 		local.Apply(s.now(), grant)
 		g.tell(name, grant)
@@ -120,10 +120,36 @@ func (g *governing) report(ctx context.Context, name string, l *lane) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	l.syncing = false
-	if err == nil {
+	switch {
+	case err == nil:
 		s.answered(l)
 		s.loosen(name, l)
+	case ofLane(err):
+		s.answered(l) // other lanes need not wait for it
 	}
+}
+
+// ofLane says that an error is of the lane's own record; any other is one of Redis, of
+// the connection, or of ctx.
+func ofLane(err error) bool {
+	return errors.Is(err, governor.ErrNewer) || errors.Is(err, governor.ErrConfig) ||
+		strings.Contains(err.Error(), "WRONGTYPE")
+}
+
+// failed logs that a lane's report was not answered; what does not mend itself as an error.
+func (g *governing) failed(ctx context.Context, name string, err error) {
+	if ctx.Err() != nil {
+		return
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if now := g.set.now(); ofLane(err) && now.Sub(g.told[name]) >= time.Minute {
+		g.told[name] = now
+		g.log.Error("a lane's record in Redis cannot be used; none of its tasks is taken", "lane", name, "err", err,
+			"hint", "producer lane "+name+" --reset forgets what was learned; with other flags it is configured anew")
+		return
+	}
+	g.log.Debug("report on a lane", "lane", name, "err", err)
 }
 
 // tell logs what this worker's report has changed for all.

@@ -224,3 +224,19 @@ func TestALaneIsFoundToBeGoverned(t *testing.T) {
 		all.Wait()
 	})
 }
+
+// A lane whose record cannot be used stands still; others go on.
+func TestABrokenLaneHoldsUpNoOther(t *testing.T) {
+	inBubble(t, func(c *cluster, s *service) {
+		set := c.worker("w", 1, s)
+		c.c.Set(c.t.Context(), "weir:{broken}:flow:config", "no hash", 0)
+		set.Learn("broken", true)
+		if n := set.Take("broken", 1); n != 0 {
+			c.t.Errorf("%d permits", n)
+		}
+		time.Sleep(5 * time.Second)
+		if n := set.Take("broken", 1); n != 0 || s.ok.Load() == 0 || set.Room() < 0 {
+			c.t.Errorf("%d permits; %d of the other lane, room %d", n, s.ok.Load(), set.Room())
+		}
+	})
+}
