@@ -6,8 +6,8 @@ import (
 )
 
 const (
-	// MaxCrashes is how many deaths of its worker a task may see: at this one it has
-	// failed.
+	// MaxCrashes is how many deaths of its worker a task may see, without an attempt alone
+	// in between that its worker outlives: at this one it has failed.
 	MaxCrashes = 3
 
 	// aloneFrom is from which death on a task runs alone. Not the first: whoever kills a
@@ -36,7 +36,7 @@ func (l *Ledger) CountCrash(ctx context.Context, name string, seq int64, lease s
 }
 
 // Rest says that an attempt which ran alone has ended without an outcome, and that its
-// worker lives.
+// worker lives: the task is no suspect any more.
 func (l *Ledger) Rest(ctx context.Context, name string, seq int64) error {
 	if err := restScript.Run(ctx, l.rdb, []string{suspectsKey(name)}, seq).Err(); err != nil {
 		return fmt.Errorf("end an attempt of task %s: %w", TaskID(name, seq), err)

@@ -47,9 +47,11 @@ func TestAttemptThatEndedIsNotBlamed(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		l.died(7, "3", 2)
+		l.begin(7, Run) // it is no suspect any more
+		l.died(7, "3", 1)
+		l.died(7, "4", 2)
 		l.beginAlone(7, Run)
-		l.died(7, "4", 3)
+		l.died(7, "5", 3)
 		if err := l.Rest(l.ctx, "b", 1000); err != nil {
 			t.Errorf("rest of no suspect: %v", err)
 		}

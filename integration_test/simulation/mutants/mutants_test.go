@@ -71,7 +71,7 @@ var mutants = []mutant{
 	},
 	{
 		name: "permits go back before handlers return", file: "internal/attempt/run.go", profile: "calm",
-		old: `defer d.permit.Release()`, new: `d.permit.Release()`,
+		old: `defer func() { d.permit.Done(answer(ctx, e.err, began, quota())) }()`, new: `_ = quota; d.permit.Release()`,
 	},
 }
 
