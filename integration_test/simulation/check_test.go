@@ -70,7 +70,9 @@ func (w *world) check() {
 	}
 	w.checkRuns()
 	for _, key := range w.redis.Keys() {
-		if !known.MatchString(key) {
+		// A dead producer's call may come last of all, and take the lease for its time.
+		late := strings.HasSuffix(key, "}:producer") && w.redis.TTL(key) > 0
+		if !known.MatchString(key) && !late {
 			w.violate("I8", "nobody knows the key %s", key)
 		}
 	}
