@@ -35,17 +35,25 @@ type holding struct {
 	tried bool      // its ack failed; asynq sends it again
 }
 
-// Alive notes when this worker told Redis that it lives.
+// Alive notes when this worker told Redis that it lives. While that is long ago the gate
+// takes nothing: others would give it back at once.
 func (g *Gate) Alive(at time.Time) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	was := g.silent()
 	g.beat = at
+	if was {
+		g.wake()
+	}
 }
 
-// safe says that nobody can have given this task back. A worker that never said that it
+// silent says that others may take this worker for dead. One that never said that it
 // lives is not known to be dead. The caller has g.mu.
+func (g *Gate) silent() bool { return !g.beat.IsZero() && time.Since(g.beat) >= heard }
+
+// safe says that nobody can have given this task back. The caller has g.mu.
 func (g *Gate) safe(h *holding) bool {
-	return !h.lost && time.Since(h.proof) < proven && (g.beat.IsZero() || time.Since(g.beat) < heard)
+	return !h.lost && time.Since(h.proof) < proven && !g.silent()
 }
 
 // hold notes a task that is handed to asynq. The caller has g.mu.

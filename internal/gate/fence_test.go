@@ -110,6 +110,24 @@ func TestAFrozenWorkersFirstAckIsFenced(t *testing.T) {
 	}
 }
 
+// What a worker takes that others believe to be dead, they give back at once.
+func TestNothingIsTakenBeforeRedisKnowsThatThisWorkerLives(t *testing.T) {
+	inBubble(t, 1, Options{}, func(t *testing.T, g *fixture) {
+		g.Start()
+		g.Alive(time.Now())
+		time.Sleep(heard)
+		g.add("a", "1")
+		g.wantNone()
+		g.wantList(queue.Pending("a"), "1")
+		go func() { time.Sleep(time.Second); g.Alive(time.Now()) }()
+		began := time.Now()
+		g.want("1")
+		if d := time.Since(began); d != time.Second {
+			t.Errorf("it came %v after the beat was missed", d)
+		}
+	})
+}
+
 // frozen is long enough for others to take a worker for dead.
 const frozen = 12 * time.Second
 

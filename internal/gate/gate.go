@@ -354,7 +354,7 @@ func worse(a, b error) error {
 func (g *Gate) turns() []turnOf {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.stopped() || g.holds > 0 {
+	if g.stopped() || g.holds > 0 || g.silent() {
 		return nil
 	}
 	for _, name := range g.lanes.Loose() {
