@@ -49,10 +49,12 @@ func (r *Runner) run(ctx context.Context, d *delivery, l limit) (result []byte, 
 	began := time.Now()
 	done := make(chan ended, 1)
 	go func() {
-		var e ended
-		defer func() { d.permit.Done(answer(ctx, e.err, began, quota())) }()
-		e = ended{err: &panicError{value: "the handler called runtime.Goexit"}}
-		defer func() { done <- e }() // deferred, since Goexit does not come back here
+		e := ended{err: &panicError{value: "the handler called runtime.Goexit"}}
+		defer func() { // deferred, since Goexit does not come back here
+			how := answer(ctx, e.err, began, quota()) // before ctx is cancelled by who gets e
+			done <- e
+			d.permit.Done(how)
+		}()
 		e = r.call(ctx, d)
 	}()
 	var e ended

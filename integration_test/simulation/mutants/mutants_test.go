@@ -71,7 +71,7 @@ var mutants = []mutant{
 	},
 	{
 		name: "permits go back before handlers return", file: "internal/attempt/run.go", profile: "calm",
-		old: `defer func() { d.permit.Done(answer(ctx, e.err, began, quota())) }()`, new: `_ = quota; d.permit.Release()`,
+		old: `e = r.call(ctx, d)`, new: `d.permit.Release(); e = r.call(ctx, d)`,
 	},
 }
 
