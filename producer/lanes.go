@@ -198,7 +198,13 @@ func (c *laneCmd) change(ctx context.Context, rdb redis.UniversalClient, rate fl
 	if err := conf.Validate(); err != nil {
 		return cli.UsageError("lane %q: %w", c.Name, err)
 	}
-	if conf != before {
+	switch {
+	case conf == before:
+	case conf == (governor.Config{}):
+		if err := governor.Unconfigure(ctx, rdb, c.Name); err != nil {
+			return err
+		}
+	default:
 		if err := governor.Configure(ctx, rdb, c.Name, conf); err != nil {
 			return err
 		}

@@ -107,12 +107,14 @@ func (g *Gate) lookAtKinds(ctx context.Context) error {
 		return err
 	}
 	names, err := lane.Announced(ctx, g.rdb)
-	for _, name := range names {
-		if g.serves(name) {
-			g.lanes.Learn(name, true)
-		}
+	if err != nil {
+		return err
 	}
-	return err
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	names = append(names, g.news...) // found meanwhile
+	g.lanes.Governed(slices.DeleteFunc(names, func(name string) bool { return !g.serves(name) }))
+	return nil
 }
 
 // setKnown adopts the lanes that are in use, keeping those that have marks. It reports

@@ -27,8 +27,8 @@ const (
 	told = 5 * time.Second
 )
 
-// Govern reports on the governed lanes until ctx ends, and then returns their permits.
-// rdb should send calls that come at once in one pipeline.
+// Govern reports on the governed lanes until ctx ends. The permits it has then come back
+// to the others when their lease ends, 2 s later. rdb should send calls that come at once in one pipeline.
 func (s *Set) Govern(ctx context.Context, rdb redis.UniversalClient, log *slog.Logger) {
 	g := &governing{set: s, rdb: rdb, log: log, free: make(chan struct{}, atOnce), told: make(map[string]time.Time)}
 	ticker := time.NewTicker(tick)
@@ -95,6 +95,7 @@ func (s *Set) due() map[string]*lane {
 			l.idle = now
 		case now.Sub(l.idle) > lingers:
 			s.giveUp(l) // its lease ends by itself
+			s.loosen(name, l)
 			continue
 		}
 		l.syncing = true
@@ -107,7 +108,11 @@ func (g *governing) report(ctx context.Context, name string, l *lane) {
 	s := g.set
 	s.mu.Lock()
 	local, wants := l.local, l.inFlight+l.backlog
+	l.syncing = local != nil // else it is governed no more
 	s.mu.Unlock()
+	if local == nil {
+		return
+	}
 	r := local.Report(s.now(), wants)
 	grant, err := governor.Sync(ctx, g.rdb, name, r)
 	if err != nil {

@@ -225,18 +225,82 @@ func TestALaneIsFoundToBeGoverned(t *testing.T) {
 	})
 }
 
+// govern runs a Set's reports until the test ends.
+func (c *cluster) govern(slots int) *Set {
+	set := NewSet("w", slots)
+	ctx, cancel := context.WithCancel(c.t.Context())
+	gone := make(chan struct{})
+	go func() { defer close(gone); set.Govern(ctx, c.c, slog.New(slog.DiscardHandler)) }()
+	c.stop = append(c.stop, func() { cancel(); <-gone })
+	return set
+}
+
 // A lane whose record cannot be used stands still; others go on.
 func TestABrokenLaneHoldsUpNoOther(t *testing.T) {
-	inBubble(t, func(c *cluster, s *service) {
-		set := c.worker("w", 1, s)
+	inBubble(t, func(c *cluster, _ *service) {
+		set := c.govern(1)
 		c.c.Set(c.t.Context(), "weir:{broken}:flow:config", "no hash", 0)
 		set.Learn("broken", true)
-		if n := set.Take("broken", 1); n != 0 {
-			c.t.Errorf("%d permits", n)
+		if n := set.Take("broken", 1); n != 0 || set.Room() != 0 {
+			c.t.Errorf("%d permits at once, room %d", n, set.Room())
 		}
 		time.Sleep(5 * time.Second)
-		if n := set.Take("broken", 1); n != 0 || s.ok.Load() == 0 || set.Room() < 0 {
-			c.t.Errorf("%d permits; %d of the other lane, room %d", n, s.ok.Load(), set.Room())
+		if n := set.Take("broken", 1); n != 0 || set.Room() != 1 {
+			c.t.Errorf("%d permits, room %d", n, set.Room())
 		}
+	})
+}
+
+// Whoever was refused is told when the lane falls idle, also where no report was answered:
+// nobody would ask for its permits again.
+func TestARefusedLaneThatFallsIdleIsLoose(t *testing.T) {
+	inBubble(t, func(c *cluster, _ *service) {
+		set := c.govern(5)
+		c.b.SetDown(true)
+		set.Learn("a", true)
+		if n := set.Take("a", 1); n != 0 {
+			c.t.Fatalf("%d permits", n)
+		}
+		set.Backlog("a", 0)
+		time.Sleep(20 * time.Second)
+		if st, loose := set.Stats()[0], set.Loose(); st.Governed != nil || !slices.Equal(loose, []string{"a"}) || set.Room() != 5 {
+			c.t.Errorf("it is %+v, loose are %v, room %d", st, loose, set.Room())
+		}
+		c.b.SetDown(false)
+		set.Take("a", 1)
+		time.Sleep(2 * time.Second)
+		if n := set.Take("a", 1); n != 1 {
+			c.t.Errorf("%d permits when it has work again", n)
+		}
+	})
+}
+
+// A lane may have a limit in each worker and be governed beside: the lower counts. When it
+// is governed no more, the worker's own is left.
+func TestAWorkersOwnLimitHoldsBesideTheGovernors(t *testing.T) {
+	inBubble(t, func(c *cluster, _ *service) {
+		set := c.govern(20)
+		set.Limit("a", 3)
+		set.Governed([]string{"a"})
+		set.Take("a", 1)
+		set.Backlog("a", 10)
+		time.Sleep(time.Second)
+		if n := set.Take("a", 20); n != 3 {
+			c.t.Errorf("%d permits, want the worker's limit", n)
+		}
+		set.Return("a", 3)
+		if err := governor.Configure(c.t.Context(), c.c, "a", governor.Config{Limit: 2}); err != nil {
+			c.t.Fatal(err)
+		}
+		set.Backlog("a", 10)
+		time.Sleep(time.Second)
+		if n := set.Take("a", 20); n != 2 {
+			c.t.Errorf("%d permits, want the operator's limit", n)
+		}
+		set.Governed(nil)
+		if n := set.Take("a", 20); n != 1 {
+			c.t.Errorf("%d more permits, want the worker's limit", n)
+		}
+		set.Return("a", 3)
 	})
 }

@@ -5,12 +5,11 @@
 // most a lane's limit of them on that lane. A permit is held until the handler has
 // really returned, even one that ignores its context.
 //
-// A lane is of one of three kinds. One with a fixed limit has that in each worker. One
-// that is governed has a limit, and perhaps a rate, for all workers together, which
-// follow what its service can take: see package governor. Any other has the worker's
-// slots alone. Of which kind a lane is a worker knows from the operator's configuration,
-// from the tasks it took, or from others: Redis has the set of governed lanes. Until it
-// knows, it tries with few.
+// A lane may have a limit in each worker. One that is governed has a limit, and perhaps a
+// rate, for all workers together, which follow what its service can take: see package
+// governor. Any other has the worker's slots alone. Whether a lane is governed a worker
+// knows from the operator's configuration, from the tasks it took, or from others: Redis
+// has the set of governed lanes. Until it knows, it tries with few.
 //
 // All is local: taking and returning a permit is a mutex, never a call to Redis.
 package lane
@@ -44,7 +43,7 @@ type Set struct {
 
 type lane struct {
 	kind     kind
-	limit    int // of a fixed one
+	limit    int // in this worker; 0: none
 	inFlight int
 	backlog  int             // tasks that wait, as last told
 	local    *governor.Local // of a governed one that is busy
@@ -60,7 +59,6 @@ type kind int
 const (
 	unknown kind = iota
 	plain
-	fixed
 	governed
 )
 
@@ -81,27 +79,53 @@ func (s *Set) Limit(name string, n int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	l := s.get(name)
-	l.kind, l.limit = fixed, n
+	l.limit = n
+	if l.kind == unknown {
+		l.kind = plain
+	}
 	s.loosen(name, l)
 }
 
-// Learn says whether a lane is governed. What was said first stays, but for a lane that
-// is found to be governed later.
+// Learn says whether a lane is governed, going by a task in it. What is known already
+// stays, but for a lane that is found to be governed.
 func (s *Set) Learn(name string, isGoverned bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	l := s.get(name)
 	switch {
-	case isGoverned && l.kind != governed && l.kind != fixed:
-		l.kind = governed
-		if l.inFlight > 0 {
-			s.govern(l)
-			l.local.Hold(l.inFlight)
-		}
+	case isGoverned && l.kind != governed:
+		s.setKind(name, l, governed)
 	case !isGoverned && l.kind == unknown:
-		l.kind = plain
-	default:
-		return
+		s.setKind(name, l, plain)
+	}
+}
+
+// Governed says which lanes are governed, all of them.
+func (s *Set) Governed(names []string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	are := make(map[string]bool, len(names))
+	for _, name := range names {
+		are[name] = true
+		if l := s.get(name); l.kind != governed {
+			s.setKind(name, l, governed)
+		}
+	}
+	for name, l := range s.lanes {
+		if l.kind == governed && !are[name] {
+			s.setKind(name, l, plain)
+		}
+	}
+}
+
+func (s *Set) setKind(name string, l *lane, k kind) {
+	l.kind = k
+	switch {
+	case k != governed:
+		s.giveUp(l)
+	case l.inFlight > 0:
+		s.govern(l)
+		l.local.Hold(l.inFlight)
 	}
 	s.loosen(name, l)
 }
@@ -146,18 +170,22 @@ func (s *Set) Take(name string, want int) int {
 
 // takeOf takes what the lane itself allows.
 func (s *Set) takeOf(l *lane, n int) int {
-	switch l.kind {
-	case fixed:
-		return max(0, min(n, l.limit-l.inFlight))
-	case unknown:
-		return max(0, min(n, few-l.inFlight))
-	case governed:
-		if l.local == nil {
-			s.govern(l)
-		}
-		return l.local.Take(s.now(), n)
+	if l.limit > 0 {
+		n = min(n, l.limit-l.inFlight)
 	}
-	return n
+	if l.kind == unknown {
+		n = min(n, few-l.inFlight)
+	}
+	if n <= 0 {
+		return 0
+	}
+	if l.kind != governed {
+		return n
+	}
+	if l.local == nil {
+		s.govern(l)
+	}
+	return l.local.Take(s.now(), n)
 }
 
 // govern begins to ask for permits.
@@ -289,7 +317,7 @@ func (s *Set) Keep(names []string) {
 		keep[name] = true
 	}
 	for name, l := range s.lanes {
-		if l.kind != fixed && l.inFlight == 0 && l.local == nil && !keep[name] {
+		if l.limit == 0 && l.inFlight == 0 && l.local == nil && !keep[name] {
 			delete(s.lanes, name)
 		}
 	}

@@ -17,7 +17,7 @@ type Overview struct {
 	Name string
 	// Pending tasks wait for a permit, Later ones for their time, Active ones are run.
 	Pending, Later, Active int64
-	// Governed is how its governor sees it; nil where it has none, or has been idle.
+	// Governed is how its governor sees it; nil where it has none, or has been idle for an hour.
 	Governed *governor.View
 	// Config is what the operator wants; zero where nobody said.
 	Config governor.Config
@@ -96,6 +96,10 @@ func Get(ctx context.Context, rdb redis.UniversalClient, name string) (*Overview
 }
 
 func overviews(ctx context.Context, rdb redis.UniversalClient, names []string) ([]*Overview, error) {
+	announced, err := Announced(ctx, rdb)
+	if err != nil {
+		return nil, err
+	}
 	pipe := rdb.Pipeline()
 	type counts struct{ pending, active, scheduled, retry *redis.IntCmd }
 	of := make([]counts, len(names))
@@ -109,12 +113,14 @@ func overviews(ctx context.Context, rdb redis.UniversalClient, names []string) (
 	var all []*Overview
 	for i, name := range names {
 		o := &Overview{Name: name, Pending: of[i].pending.Val(), Active: of[i].active.Val(), Later: of[i].scheduled.Val() + of[i].retry.Val()}
-		view, governed, err := governor.Look(ctx, rdb, name)
-		if err != nil {
-			return nil, err
-		}
-		if governed {
-			o.Governed = &view
+		if slices.Contains(announced, name) {
+			view, busy, err := governor.Look(ctx, rdb, name)
+			if err != nil {
+				return nil, err
+			}
+			if busy {
+				o.Governed = &view
+			}
 		}
 		if o.Config, err = governor.LoadConfig(ctx, rdb, name); err != nil {
 			return nil, err
