@@ -23,10 +23,7 @@ type lanesCmd struct {
 }
 
 func (c *lanesCmd) Run(ctx context.Context, common *cli.Common) error {
-	if err := needRedis(common, "lanes"); err != nil {
-		return err
-	}
-	client, err := newScreen(common, false).connect(ctx)
+	client, err := connected(ctx, common, "lanes")
 	if err != nil {
 		return err
 	}
@@ -142,9 +139,6 @@ type laneCmd struct {
 }
 
 func (c *laneCmd) Run(ctx context.Context, common *cli.Common) error {
-	if err := needRedis(common, "lane"); err != nil {
-		return err
-	}
 	if err := tasks.ValidLane(c.Name); err != nil {
 		return cli.UsageError("%w", err)
 	}
@@ -155,7 +149,7 @@ func (c *laneCmd) Run(ctx context.Context, common *cli.Common) error {
 			return cli.UsageError("--rate: %w", err)
 		}
 	}
-	client, err := newScreen(common, false).connect(ctx)
+	client, err := connected(ctx, common, "lane")
 	if err != nil {
 		return err
 	}

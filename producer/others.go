@@ -28,6 +28,14 @@ func needRedis(common *cli.Common, command string) error {
 	return nil
 }
 
+// connected is a client of the Redis that a command is about.
+func connected(ctx context.Context, common *cli.Common, command string) (*weir.Client, error) {
+	if err := needRedis(common, command); err != nil {
+		return nil, err
+	}
+	return newScreen(common, false).connect(ctx)
+}
+
 type enqueueCmd struct {
 	inputFlags
 	batchFlags
@@ -133,10 +141,7 @@ type cancelCmd struct {
 }
 
 func (c *cancelCmd) Run(ctx context.Context, common *cli.Common) error {
-	if err := needRedis(common, "cancel"); err != nil {
-		return err
-	}
-	client, err := newScreen(common, false).connect(ctx)
+	client, err := connected(ctx, common, "cancel")
 	if err != nil {
 		return err
 	}
@@ -199,10 +204,7 @@ type statusCmd struct {
 }
 
 func (c *statusCmd) Run(ctx context.Context, common *cli.Common) error {
-	if err := needRedis(common, "status"); err != nil {
-		return err
-	}
-	client, err := newScreen(common, false).connect(ctx)
+	client, err := connected(ctx, common, "status")
 	if err != nil {
 		return err
 	}

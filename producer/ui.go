@@ -17,10 +17,7 @@ type uiCmd struct {
 }
 
 func (u *uiCmd) Run(ctx context.Context, common *cli.Common) error {
-	if err := needRedis(common, "ui"); err != nil {
-		return err
-	}
-	client, err := newScreen(common, false).connect(ctx)
+	client, err := connected(ctx, common, "ui")
 	if err != nil {
 		return err
 	}

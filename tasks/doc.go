@@ -56,6 +56,7 @@
 //	nil               ok
 //	Permanent(err)    failed, no retry; an *InvalidError likewise
 //	Throttled(after)  later, no attempt spent, the lane slows down
+//	Overloaded(err)   as any other error, and the lane slows down
 //	any other error   another attempt with exponential backoff, then failed;
 //	                  a panic or the attempt's timeout likewise
 //

@@ -10,7 +10,7 @@
 //   - Bit, counters and outcome stream change in one script, so they never
 //     disagree; ok + failed + cancelled is the number of bits set.
 //   - A task is a suspect from the first time that its worker died until it has its
-//     outcome. Others cost nothing for there being suspects: the batch's hash says
+//     outcome, or until an attempt alone that its worker outlives. Others cost nothing for there being suspects: the batch's hash says
 //     whether there are any.
 //   - The checkpoint is the lowest seq not yet enqueued. Where a lane has enough waiting,
 //     seqs of other lanes overtake: how many have, and how many records were read, moves
@@ -25,7 +25,7 @@
 //	weir:{NAME}:out       stream of outcomes; what has been read may be trimmed
 //	weir:{NAME}:dead      hash seq -> failed outcome with its payload
 //	weir:{NAME}:lanes     set of the lanes its tasks went to
-//	weir:{NAME}:suspects  hash seq -> deaths of its worker; gone with the task's outcome
+//	weir:{NAME}:suspects  hash seq -> deaths of its worker; gone when it is no suspect
 //	weir:{NAME}:producer  lease of the one producer that feeds it
 //
 // and weir:batches, a sorted set of all names by creation time.

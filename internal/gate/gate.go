@@ -70,6 +70,7 @@ type Gate struct {
 	stopOnce sync.Once
 	workers  sync.WaitGroup // the gate's own goroutines
 	woken    chan struct{}  // a lane got work
+	looking  sync.Mutex     // at the kinds of lanes
 
 	mu        sync.Mutex
 	known     []string             // lanes in use

@@ -12,6 +12,7 @@ import (
 	"github.com/hibiken/asynq"
 	"github.com/redis/go-redis/v9"
 
+	"github.com/weir-tasks/weir/internal/lane/governor"
 	"github.com/weir-tasks/weir/internal/queue"
 )
 
@@ -42,6 +43,30 @@ func TestOneServerServesEveryLane(t *testing.T) {
 		g.wantInFlight(0)
 		if info, err := asynq.NewInspectorFromRedisClient(g.c).GetQueueInfo("late"); err != nil || info.Processed != 2 {
 			t.Errorf("asynq's own count: %+v, %v", info, err)
+		}
+	})
+}
+
+// What an operator sets for a lane that was not governed holds at once, not at the next
+// look.
+func TestALaneIsGovernedAsSoonAsItIsConfigured(t *testing.T) {
+	inBubble(t, 5, Options{}, func(t *testing.T, g *fixture) {
+		g.add("a", "1")
+		g.Start()
+		g.want("1")
+		time.Sleep(look / 10)
+		for _, want := range []bool{true, false} {
+			set := func() error { return governor.Configure(t.Context(), g.c, "a", governor.Config{Limit: 1}) }
+			if !want {
+				set = func() error { return governor.Unconfigure(t.Context(), g.c, "a") }
+			}
+			if err := set(); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(look / 10)
+			if governed, _ := g.lanes.Knows("a"); governed != want {
+				t.Errorf("governed %v, want %v", governed, want)
+			}
 		}
 	})
 }

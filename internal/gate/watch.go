@@ -7,13 +7,15 @@ import (
 
 	"github.com/redis/go-redis/v9"
 	"github.com/weir-tasks/weir/internal/lane"
+	"github.com/weir-tasks/weir/internal/lane/governor"
 	"github.com/weir-tasks/weir/internal/queue"
 )
 
-// listen marks the lanes that others announce. go-redis subscribes again after
-// the connection broke; what was missed, lookAround finds.
+// listen marks the lanes that others announce, and hears of those that an operator has
+// set something for. go-redis subscribes again after the connection broke; what was
+// missed, lookAround finds.
 func (g *Gate) listen(ctx context.Context) {
-	sub := g.rdb.Subscribe(ctx, queue.WakeChannel)
+	sub := g.rdb.Subscribe(ctx, queue.WakeChannel, governor.Channel)
 	defer sub.Close()
 	messages := sub.Channel()
 	for {
@@ -24,7 +26,11 @@ func (g *Gate) listen(ctx context.Context) {
 			if !ok {
 				return
 			}
-			g.mark(m.Payload)
+			if m.Channel == queue.WakeChannel {
+				g.mark(m.Payload)
+			} else {
+				_ = g.lookAtKinds(ctx) // the next look repeats it
+			}
 		}
 	}
 }
@@ -95,6 +101,8 @@ func (g *Gate) lookOnce(ctx context.Context) error {
 
 // lookAtKinds learns which lanes are governed, and tells of those found here.
 func (g *Gate) lookAtKinds(ctx context.Context) error {
+	g.looking.Lock()
+	defer g.looking.Unlock()
 	g.mu.Lock()
 	news := g.news
 	g.news = nil

@@ -128,6 +128,9 @@ func parseSpan(s string) (time.Duration, error) {
 	return d, nil
 }
 
+// Channel is where workers hear that a lane was configured, or is no more.
+const Channel = "weir:lanes"
+
 // Configure sets what the operator wants of a lane, in all workers at their next Sync,
 // in place of what was wanted before. It refuses to overwrite a newer version's.
 func Configure(ctx context.Context, rdb redis.UniversalClient, lane string, c Config) error {
@@ -144,6 +147,7 @@ func Configure(ctx context.Context, rdb redis.UniversalClient, lane string, c Co
 	pipe := rdb.TxPipeline()
 	pipe.Del(ctx, configKey(lane))
 	pipe.HSet(ctx, configKey(lane), c.fields()...)
+	pipe.Publish(ctx, Channel, lane)
 	if _, err := pipe.Exec(ctx); err != nil {
 		return fmt.Errorf("configure lane %q: %w", lane, err)
 	}
@@ -209,6 +213,9 @@ func Unconfigure(ctx context.Context, rdb redis.UniversalClient, lane string) er
 	}
 	if err := rdb.SRem(ctx, lanesKey, lane).Err(); err != nil {
 		return fmt.Errorf("unconfigure lane %q: %w", lane, err)
+	}
+	if err := rdb.Publish(ctx, Channel, lane).Err(); err != nil {
+		return fmt.Errorf("tell workers of lane %q: %w", lane, err)
 	}
 	return nil
 }
