@@ -116,6 +116,26 @@ var profiles = map[string]profile{
 			o.batches[i].dies = &death{how: "late", steps: 2 + r.IntN(4), of: isCheckpoint, late: 15 * time.Second}
 		}
 	},
+	// A producer dies at its first tasks. They arrive when another has enqueued them again,
+	// and most have their outcome.
+	"late enqueue": func(_ *rand.Rand, o *options) {
+		o.flaky, o.refuse, o.faults = 0, 0, nil
+		for i := range o.batches {
+			o.batches[i].window = 20
+			o.batches[i].dies = &death{how: "late", steps: 1, of: isEnqueue, late: 25 * time.Second}
+		}
+	},
+	// Each worker dies while it has much to do, one after the other.
+	"deaths": func(r *rand.Rand, o *options) {
+		o.flaky, o.refuse, o.faults = 0, 0, nil
+		o.noDeaths()
+		for place := range o.workers {
+			o.faults = append(o.faults, fault{
+				at: time.Duration(3+12*place) * time.Second, kind: "kill worker", place: place,
+				d: drawDeath(r, 20), lasts: 20 * time.Second,
+			})
+		}
+	},
 }
 
 func (o *options) noDeaths() {

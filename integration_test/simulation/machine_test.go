@@ -158,6 +158,9 @@ func isCheckpoint(request []byte) bool {
 		bytes.Contains(request, []byte("*7\r\n$4\r\neval\r\n")) && bytes.Contains(request, []byte(":batch\r\n"))
 }
 
+// isEnqueue says that a request of a producer enqueues tasks: no other has a payload.
+func isEnqueue(request []byte) bool { return bytes.Contains(request, []byte(`"world":`)) }
+
 // isAck says that a request closes or retries a task in asynq: those scripts count what
 // was processed.
 func isAck(request []byte) bool { return bytes.Contains(request, []byte("}:processed:")) }

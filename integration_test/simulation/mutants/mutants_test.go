@@ -22,7 +22,7 @@ const mutantSeeds = "10"
 
 var mutants = []mutant{
 	{
-		name: "checkpoint before enqueue", file: "internal/feed/feed.go", profile: "producers",
+		name: "checkpoint before enqueue", file: "internal/feed/feed.go", profile: "late enqueue",
 		old: `	if err := f.enqueue(ctx, tasks); err != nil {
 		return err
 	}
@@ -49,7 +49,7 @@ var mutants = []mutant{
 		old: `endless = 1_000_000`, new: `endless = 0`,
 	},
 	{
-		name: "no ledger check before a run", file: "internal/batch/lua/begin.lua", profile: "late acks",
+		name: "no ledger check before a run", file: "internal/batch/lua/begin.lua", profile: "late enqueue",
 		old: `if b[4] or redis.call('GETBIT', KEYS[2], ARGV[2]) == 1 then`, new: `if false then`,
 	},
 	{
@@ -62,7 +62,7 @@ var mutants = []mutant{
 		old: `func (l *later) Error() string { return sanitize(l.err.Error()) }`, new: `func (l *later) Error() string { return l.err.Error() }`,
 	},
 	{
-		name: "no rescue", file: "internal/work/worker.go", profile: "workers",
+		name: "no rescue", file: "internal/work/worker.go", profile: "deaths",
 		old: `w.others.Go(func() { w.rescuer.Run(ctx) })`, new: ``,
 	},
 	{
