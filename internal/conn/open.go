@@ -48,6 +48,10 @@ func Open(rawURL string) (redis.UniversalClient, error) {
 	}
 }
 
+// Defaults are the options of the client that Open makes for a URL with no more than a
+// host, for tests with a network of their own.
+func Defaults() *redis.Options { return target{}.universal().Simple() }
+
 func (t target) universal() *redis.UniversalOptions {
 	return &redis.UniversalOptions{
 		Addrs:            t.addrs,

@@ -6,7 +6,8 @@ import (
 
 	"github.com/alicebob/miniredis/v2"
 	"github.com/redis/go-redis/v9"
-	"github.com/redis/go-redis/v9/maintnotifications"
+
+	"github.com/weir-tasks/weir/internal/conn"
 )
 
 // Redis is a Redis of one bubble.
@@ -47,21 +48,12 @@ func (r *Redis) Expire(every time.Duration) (stop func()) {
 	}
 }
 
-// Options are a client's of this node: those of weir's own clients (see package conn),
-// on this network.
+// Options are a client's of this node: those of weir's own clients, on this network.
 func (n *Node) Options() *redis.Options {
-	return &redis.Options{
-		Addr: "127.0.0.1:1", Dialer: n.Dial, PoolSize: poolSize, DialerRetries: 1, ReadBufferSize: 4 << 10,
-		DialTimeout: timeout, ReadTimeout: timeout, WriteTimeout: timeout, ContextTimeoutEnabled: true,
-		Protocol: 2, DisableIdentity: true,
-		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
-	}
+	o := conn.Defaults()
+	o.Addr, o.Dialer = "127.0.0.1:1", n.Dial
+	// So many that nobody waits for a connection: go-redis waits with timers that it keeps
+	// for the whole process, and a bubble's timer is good in that bubble only.
+	o.PoolSize, o.ReadBufferSize = 1000, 4<<10
+	return o
 }
-
-const (
-	timeout = 5 * time.Second
-
-	// poolSize is so large that nobody waits for a connection: go-redis waits with timers
-	// that it keeps for the whole process, and a bubble's timer is good in that bubble only.
-	poolSize = 1000
-)
