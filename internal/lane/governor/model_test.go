@@ -49,7 +49,7 @@ type model struct {
 
 	R, minR, tat, pause, pEnd, okS, lastEv, nextR, rH, rB float64
 	okRate, okT, okN, hdrT                                float64
-	rl                                                    bool
+	rl, guess                                             bool
 	learn                                                 float64
 	held                                                  bool
 
@@ -314,16 +314,25 @@ func (m *model) quota() {
 		m.pause = math.Max(m.pause, now+after*(1+0.05*math.Mod(math.Floor(now*1e6), 1000)/1000))
 		m.pEnd = m.pause
 	case m.R > 0 && (m.cfg.Rate == 0 || m.R < m.cfg.Rate) && m.rl && now-m.hdrT > 60 && now > m.nextR && now > m.pause:
-		m.R *= 1 + math.Min(0.32, 0.02*m.rB)
+		step, every := math.Min(0.32, 0.02*m.rB), 2.5
+		if m.guess {
+			step, every = 0.32, 1.25
+		}
+		m.R *= 1 + step
 		m.capRate()
-		m.rB, m.nextR = m.rB*2, now+2.5
+		m.rB, m.nextR = m.rB*2, now+every
 	}
 }
 
 func (m *model) learnRate(after float64) {
 	now := m.now
+	m.guess = false
 	if m.lastEv == 0 {
-		m.R, m.rH = 0.7*m.okRate, 3
+		last := 0.0
+		if now-m.okT >= m.interval {
+			last = m.okN / (now - m.okT)
+		}
+		m.R, m.rH, m.guess = 0.7*math.Max(m.okRate, last), 1, true
 		m.capRate()
 		m.R = math.Max(0.5, m.R)
 	} else if allowed := m.okS / (now - m.lastEv); m.minR >= allowed {
@@ -346,6 +355,7 @@ func (m *model) decideState(allBusy int) {
 	case m.state == Probing:
 		if m.n > 0 {
 			m.state, m.slowStart, m.cool = Open, true, 0.5
+			m.fbOK = m.now
 			m.ceil, m.ceilU = math.Max(1, 0.9*m.saved), m.now+5
 			m.set(math.Min(4, m.saved/2), "")
 			m.why = fmt.Sprintf("recovered, ramp to %.0f", m.ceil)
@@ -529,7 +539,8 @@ func (m *model) cutOverload(elapsed, share float64) {
 	m.set(m.limit*(1-cut), fmt.Sprintf("overload %.1f%%", 100*share))
 	if m.ceil > 0 && before > 0.9*m.ceil && before < math.Max(1.3*m.ceil, m.ceil+1.6) {
 		if before > 1.01*m.ceil {
-			m.hold = math.Min(clampF(200/math.Max(m.okRate, 0.1), 30, 180), m.hold*2)
+			longest := math.Max(clampF(120*m.base, 4, 30), math.Min(200/math.Max(m.okRate, 0.1), 180))
+			m.hold = math.Min(longest, m.hold*2)
 		}
 	} else {
 		m.hold = 2

@@ -70,7 +70,7 @@ local function fresh(limit, rate)
     fb = 0, fbN = 0, fbOK = now, preL = 0, preT = 0, lastOK = now, cool = 0.5, openU = 0, saved = 0, prober = 0,
     -- quota
     R = rate, cfgR = 0, minR = 0, tat = 0, pause = 0, pEnd = 0, okS = 0, lastEv = 0, nextR = 0, rH = 20, rB = 1,
-    okRate = 0, okT = now, okN = 0, hdrT = 0, rl = 0,
+    okRate = 0, okT = now, okN = 0, hdrT = 0, rl = 0, guess = 0,
     learn = 0, held = 0, again = 0, why = 'new', whyT = now,
   }
 end
@@ -163,9 +163,13 @@ if s.R > 0 then
 end
 
 -- A 429 after a while of none: what came through meanwhile is what the service allows.
+-- At the first one nothing is known but how much came through last; that is a guess,
+-- and is soon tried out.
 local function learn_rate()
+  s.guess = 0
   if s.lastEv == 0 then
-    s.R, s.rH = 0.7 * s.okRate, 3
+    local last = now - s.okT >= interval and s.okN / (now - s.okT) or 0
+    s.R, s.rH, s.guess = 0.7 * max(s.okRate, last), 1, 1
     if cfg.rate > 0 then s.R = min(cfg.rate, s.R) end
     s.R = max(0.5, s.R)
   else
@@ -196,9 +200,10 @@ elseif after > 0 then
   s.pEnd = s.pause
 elseif s.R > 0 and (cfg.rate == 0 or s.R < cfg.rate) and s.rl == 1
   and now - s.hdrT > 60 and now > s.nextR and now > s.pause then
-  s.R = s.R * (1 + min(0.32, 0.02 * s.rB))
+  local guess = s.guess == 1
+  s.R = s.R * (1 + (guess and 0.32 or min(0.32, 0.02 * s.rB)))
   if cfg.rate > 0 then s.R = min(cfg.rate, s.R) end
-  s.rB, s.nextR = s.rB * 2, now + 2.5
+  s.rB, s.nextR = s.rB * 2, now + (guess and 1.25 or 2.5)
 end
 
 -- ---- the limit
@@ -216,6 +221,7 @@ end
 
 local function recover()
   s.st, s.ss, s.cool = OPEN, 1, 0.5
+  s.fbOK = now -- what a ramp shows of background overload is none of it
   s.ceil, s.ceilU = max(1, 0.9 * s.saved), now + 5
   set(min(START, s.saved / 2), '')
   why = string.format('recovered, ramp to %.0f', s.ceil)
@@ -276,8 +282,9 @@ local function cut_overload(elapsed, share)
   set(s.L * (1 - cut), string.format('overload %.1f%%', 100 * share))
   if s.ceil > 0 and before > 0.9 * s.ceil and before < max(1.3 * s.ceil, s.ceil + 1.6) then
     -- The same ceiling again. Each look above it costs about three rejections, of which a
-    -- slow service makes a larger share.
-    if before > 1.01 * s.ceil then s.hold = min(clamp(200 / max(s.okRate, 0.1), 30, 180), s.hold * 2) end
+    -- slow service makes a larger share; a large one's are half a latency's worth.
+    local longest = max(clamp(120 * s.base, 4, 30), min(200 / max(s.okRate, 0.1), 180))
+    if before > 1.01 * s.ceil then s.hold = min(longest, s.hold * 2) end
   else
     s.hold = s.okRate > 0 and clamp(40 / s.okRate, 2, 30) or 2
   end
