@@ -179,24 +179,36 @@ func (w *world) due(b *simBatch, seq int64) (batch.State, batch.Class, []ending)
 	return state, class, p.ends
 }
 
-// mayBeBlamed says that workers were lost as often as it takes, and that the last run of
-// a task, for which it was alone in its worker, was cut off by that.
+// mayBeBlamed says that before a task's outcome workers were lost as often as it takes,
+// and that one of them was while this task ran there, alone.
 func (w *world) mayBeBlamed(b *simBatch, seq int64) bool {
 	losses := 0
 	for _, wk := range w.lives {
-		losses += len(wk.lost)
+		losses += wk.lostIn(w.began, b.at[seq])
 	}
-	var last *run
-	for _, r := range w.runs {
-		if r.batch == b.name && r.seq == seq {
-			last = r
-		}
+	return losses >= batch.MaxCrashes && slices.ContainsFunc(w.runs, func(r *run) bool {
+		return r.batch == b.name && r.seq == seq && w.lostWith(r, b.at[seq]) && w.alone(r)
+	})
+}
+
+// lostWith says that a run's worker was lost, some time before then, while the run went
+// on or its end was on its way to Redis.
+func (w *world) lostWith(r *run, then time.Time) bool {
+	const way = 10 * time.Second // the longest that an outcome is on its way, and then the ack
+	to := w.began.Add(r.ended + way)
+	if to.After(then) {
+		to = then
 	}
-	if losses < batch.MaxCrashes || last == nil {
-		return false
-	}
-	const ack = 10 * time.Second // the longest that an outcome is on its way, and then the ack
-	return last.worker.lostIn(w.began.Add(last.began), w.began.Add(last.ended+ack))
+	return r.worker.lostIn(w.began.Add(r.began), to) > 0
+}
+
+// alone says that no other handler was running in a run's worker meanwhile. One that goes
+// on after its time is over is stuck, and does not count.
+func (w *world) alone(r *run) bool {
+	over := func(r *run) time.Duration { return min(r.ended, r.began+taskTimeout+toReturn) }
+	return !slices.ContainsFunc(w.runs, func(o *run) bool {
+		return o != r && o.worker == r.worker && o.began < over(r) && r.began < over(o)
+	})
 }
 
 // checkRuns is I4, and what of I6 is left: executions beyond those needed are bounded

@@ -18,8 +18,8 @@
 //	I2  bits, counters and dead letters of the ledger agree
 //	I3  each outcome is the one its handlers gave: a task that can succeed is ok, one that
 //	    cannot is failed, with its class, after as many attempts as it had, all of them
-//	    in the handlers' own log. A task may fail as crashed instead when its worker
-//	    died or was cut off as often as that takes, the last time while it ran alone
+//	    in the handlers' own log. A task may fail as crashed instead when workers had
+//	    died or been cut off as often as that takes, one of them while it ran there alone
 //	I4  executions beyond those needed are bounded by what was in flight at the faults;
 //	    none begins after the outcome, but of a worker that was cut off when it asked
 //	I5  the first outcome in the stream is the only one, and the one in the file

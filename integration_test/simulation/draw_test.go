@@ -16,6 +16,7 @@ type options struct {
 	flaky, refuse float64       // how many requests and dials meet a fault
 	cutAcks       time.Duration // for so long of each 15 s asynq's acks fail
 	failing       bool          // most tasks fail at first
+	slow          time.Duration // tasks take so much longer
 	extra         int           // how many executions more than needed are allowed from the start
 	workers       []workerOptions
 	batches       []batchOptions
@@ -133,6 +134,18 @@ var profiles = map[string]profile{
 			o.faults = append(o.faults, fault{
 				at: time.Duration(3+12*place) * time.Second, kind: "kill worker", place: place,
 				d: drawDeath(r, 20), lasts: 20 * time.Second,
+			})
+		}
+	},
+	// Two workers are cut off in turn, each when it has what was the other's: tasks are
+	// blamed for it.
+	"blame": func(r *rand.Rand, o *options) {
+		o.flaky, o.refuse, o.faults, o.slow = 0, 0, nil, 2*time.Second
+		o.noDeaths()
+		o.workers = o.workers[:2]
+		for at := 3 * time.Second; at < time.Minute; at += time.Duration(10_000+r.IntN(1000)) * time.Millisecond {
+			o.faults = append(o.faults, fault{
+				at: at, kind: "hold worker", place: len(o.faults) % 2, lasts: 9500 * time.Millisecond, late: r.IntN(2) == 0,
 			})
 		}
 	},

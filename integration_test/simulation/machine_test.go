@@ -3,7 +3,6 @@ package simulation
 import (
 	"bytes"
 	"math/rand/v2"
-	"slices"
 	"sync"
 	"time"
 
@@ -123,11 +122,16 @@ func (m *machine) isLost() {
 	m.lost = append(m.lost, time.Now())
 }
 
-// lostIn says that it was lost between two times.
-func (m *machine) lostIn(from, to time.Time) bool {
+// lostIn is how often it was lost between two times.
+func (m *machine) lostIn(from, to time.Time) (times int) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return slices.ContainsFunc(m.lost, func(at time.Time) bool { return !at.Before(from) && !at.After(to) })
+	for _, at := range m.lost {
+		if !at.Before(from) && !at.After(to) {
+			times++
+		}
+	}
+	return times
 }
 
 // isBack notes that it is cut off no more.

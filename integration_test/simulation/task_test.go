@@ -20,6 +20,7 @@ type payload struct {
 
 const (
 	taskTimeout = 4 * time.Second
+	toReturn    = 500 * time.Millisecond // after which a handler that goes on is stuck, see package attempt
 	retries     = 3
 	narrowLimit = 2
 )
@@ -61,9 +62,8 @@ const (
 	cutOff    ending = "cut off" // of a run whose context ended before its time
 )
 
-func drawPlan(r *rand.Rand, kinds int) plan {
+func drawPlan(r *rand.Rand, kinds int, slow time.Duration) plan {
 	var p plan
-
 	passing := []ending{fails, garbled, timesOut, panics, deaf}[r.IntN(5)]
 	switch k := 100 - kinds + r.IntN(kinds); {
 	case k < 50:
@@ -78,8 +78,12 @@ func drawPlan(r *rand.Rand, kinds int) plan {
 		p.throttles = 1 + r.IntN(3)
 		p.ends = []ending{succeeds}
 	}
-	for range p.ends {
-		p.took = append(p.took, time.Duration(20+r.IntN(1500))*time.Millisecond)
+	for _, end := range p.ends {
+		took := time.Duration(20+r.IntN(1500)) * time.Millisecond
+		if end != deaf { // which takes longer than its time anyway
+			took += slow
+		}
+		p.took = append(p.took, took)
 	}
 	return p
 }

@@ -137,7 +137,7 @@ func (w *world) plan() {
 			b.typ = narrow.Type()
 		}
 		for range b.n {
-			b.plans = append(b.plans, drawPlan(r, kinds))
+			b.plans = append(b.plans, drawPlan(r, kinds, w.o.slow))
 		}
 		b.producer = &producer{w: w, b: b, file: &file{}}
 		w.batches[b.name] = b

@@ -66,6 +66,10 @@ var mutants = []mutant{
 		old: `w.others.Go(func() { w.rescuer.Run(ctx) })`, new: ``,
 	},
 	{
+		name: "suspects run beside others", file: "internal/batch/crash.go", profile: "blame",
+		old: `aloneFrom = MaxCrashes - 1`, new: `aloneFrom = MaxCrashes + 1`,
+	},
+	{
 		name: "the last outcome stands", file: "internal/batch/lua/record.lua", profile: "requests",
 		old: `if b[3] or redis.call('SETBIT', KEYS[2], ARGV[2], 1) == 1 then`, new: `redis.call('SETBIT', KEYS[2], ARGV[2], 1) if b[3] then`,
 	},
