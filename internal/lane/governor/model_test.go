@@ -215,6 +215,9 @@ func (m *model) sync(now float64, r Report) Grant {
 			need = 0
 		}
 		m.tat = math.Max(m.tat, now)
+		if now < m.pEnd {
+			m.tat = math.Max(m.tat, m.pEnd+math.Max(0, burst/m.R-m.interval))
+		}
 		have := math.Floor((now-m.tat)*m.R + burst + 1e-9)
 		if have < need {
 			m.rl = true
@@ -335,7 +338,10 @@ func (m *model) learnRate(after float64) {
 		m.R, m.rH, m.guess = 0.7*math.Max(m.okRate, last), 1, true
 		m.capRate()
 		m.R = math.Max(0.5, m.R)
-	} else if allowed := m.okS / (now - m.lastEv); m.minR >= allowed {
+	} else if allowed, paused, open := m.okS/(now-m.lastEv), m.pEnd-m.lastEv, now-m.pEnd; open < paused && paused < 5 {
+		between := math.Sqrt(allowed * m.okS / math.Max(open, m.interval))
+		m.R, m.rH = clampF(between, 0.7*m.R, 0.97*m.R), math.Max(5, m.rH)
+	} else if m.minR >= allowed {
 		m.R, m.rH = 0.98*allowed, clampF(m.rH*1.5, 10, 120)
 	} else {
 		m.R, m.rH = math.Min(0.97*m.R, math.Max(allowed, 0.7*m.R)), clampF(m.rH*1.5, 5, 120)

@@ -174,7 +174,13 @@ local function learn_rate()
     s.R = max(0.5, s.R)
   else
     local allowed = s.okS / (now - s.lastEv)
-    if s.minR >= allowed then -- never less was asked for, so that is exact
+    local paused, open = s.pEnd - s.lastEv, now - s.pEnd
+    if open < paused and paused < 5 then
+      -- A short pause, and at once the next: for most of that time nothing was asked. The
+      -- service allows more than the average, and less than what came through since.
+      local between = sqrt(allowed * s.okS / max(open, interval))
+      s.R, s.rH = clamp(between, 0.7 * s.R, 0.97 * s.R), max(5, s.rH)
+    elseif s.minR >= allowed then -- never less was asked for, so that is exact
       s.R, s.rH = 0.98 * allowed, clamp(s.rH * 1.5, 10, 120)
     else
       s.R, s.rH = min(0.97 * s.R, max(allowed, 0.7 * s.R)), clamp(s.rH * 1.5, 5, 120)
@@ -570,6 +576,9 @@ if s.R > 0 then
   local burst = cfg.burst > 0 and cfg.burst or max(1, s.R * 2 * interval)
   local need = part > 0 and min(max(1, ceil(s.R * interval * 1.2 * part)), wants) or 0
   s.tat = max(s.tat, now)
+  if now < s.pEnd then -- who has refused may have no room for a burst after the pause
+    s.tat = max(s.tat, s.pEnd + max(0, burst / s.R - interval))
+  end
   local have = floor((now - s.tat) * s.R + burst + 1e-9)
   if have < need then s.rl = 1 end
   tokens = clamp(have, 0, need)
