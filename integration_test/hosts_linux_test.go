@@ -5,7 +5,10 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -18,21 +21,14 @@ import (
 func TestEachHostIsALaneAndASlowOneHoldsUpNoOther(t *testing.T) {
 	t.Parallel()
 	const hosts, each = 1000, 2
-	listener, err := net.Listen("tcp", "0.0.0.0:0")
-	if err != nil {
-		t.Fatal(err)
-	}
 	release := make(chan struct{})
-	service := httptest.NewUnstartedServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+	port := serveAllHosts(t, func(_ http.ResponseWriter, r *http.Request) {
 		if strings.HasPrefix(r.Host, "127.1.0.1:") {
 			<-release
 		}
-	}))
-	service.Listener.Close()
-	service.Listener = listener
-	service.Start()
-	defer service.Close()
-	port := listener.Addr().(*net.TCPAddr).Port
+	})
+	letGo := sync.OnceFunc(func() { close(release) })
+	defer letGo()
 	var urls strings.Builder
 	for host := range hosts {
 		for i := range each {
@@ -47,12 +43,131 @@ func TestEachHostIsALaneAndASlowOneHoldsUpNoOther(t *testing.T) {
 		info, err := ledger.Info(t.Context(), "b")
 		return err == nil && info.OK == (hosts-1)*each
 	}, "all other hosts are done")
-	close(release)
+	letGo()
 	r := p.wait().exits(t, 0)
 	if got := len(outcomes(t, r.stdout)); got != hosts*each {
 		t.Errorf("%d outcomes", got)
 	}
 	if lanes, err := ledger.Lanes(t.Context(), "b"); len(lanes) != hosts || err != nil {
 		t.Errorf("%d lanes, %v", len(lanes), err)
+	}
+}
+
+// serveAllHosts serves every address of this machine, on one port.
+func serveAllHosts(t *testing.T, handle http.HandlerFunc) (port int) {
+	t.Helper()
+	listener, err := net.Listen("tcp", "0.0.0.0:0")
+	must(t, err)
+	service := httptest.NewUnstartedServer(handle)
+	service.Listener.Close()
+	service.Listener = listener
+	service.Start()
+	t.Cleanup(service.Close)
+	return listener.Addr().(*net.TCPAddr).Port
+}
+
+// One host is dead and one throttles; the other 98 are used as fast as without those two,
+// also when all that is for the two comes first.
+func TestADeadAndAThrottledHostSlowNoOther(t *testing.T) {
+	const each = 30
+	var healthy, first []string
+	for i := range each {
+		first = append(first, fmt.Sprintf("http://127.1.0.1:%%[1]d/%d", i), fmt.Sprintf("http://127.1.0.2:%%[1]d/%d", i))
+	}
+	for host := 3; host <= 100; host++ {
+		for i := range each {
+			healthy = append(healthy, fmt.Sprintf("http://127.1.0.%d:%%[1]d/%d", host, i))
+		}
+	}
+	sorted := append(slices.Sorted(slices.Values(first)), healthy...)
+	// Each host's tasks as far apart as can be.
+	spread := make([]string, 0, len(sorted))
+	for i := range each {
+		for at := i; at < len(sorted); at += each {
+			spread = append(spread, sorted[at])
+		}
+	}
+	alone := rateOfHealthy(t, healthy, len(healthy), false)
+	t.Logf("98 healthy hosts alone: %.0f/s", alone)
+	for _, c := range []struct {
+		name  string
+		urls  []string
+		hangs bool
+	}{
+		{"sorted, the dead one refuses", sorted, false},
+		{"sorted, the dead one hangs", sorted, true},
+		{"mixed, the dead one hangs", spread, true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			rate := rateOfHealthy(t, c.urls, len(healthy), c.hangs)
+			t.Logf("%.0f/s, %.1f%% of %.0f/s; the goal is 95%%", rate, 100*rate/alone, alone)
+			if rate < 0.75*alone {
+				t.Errorf("%.0f/s, %.0f%% of %.0f/s", rate, 100*rate/alone, alone)
+			}
+		})
+	}
+}
+
+// rateOfHealthy is how many a second the healthy hosts answer, from the first to the last
+// of n. Of the others, .1 refuses connections or hangs, .2 answers 5 a second.
+func rateOfHealthy(t *testing.T, urls []string, n int, hangs bool) float64 {
+	t.Helper()
+	var answered atomic.Int64
+	var began time.Time
+	var begin sync.Once
+	ended, release := make(chan time.Time, 1), make(chan struct{})
+	allowed := newBucket(5)
+	port := serveAllHosts(t, func(w http.ResponseWriter, r *http.Request) {
+		host, _, _ := strings.Cut(r.Host, ":")
+		switch {
+		case host == "127.1.0.1" && hangs:
+			select {
+			case <-release:
+			case <-r.Context().Done():
+			}
+		case host == "127.1.0.1":
+			conn, _, err := http.NewResponseController(w).Hijack()
+			if err == nil {
+				conn.Close()
+			}
+		case host == "127.1.0.2" && !allowed():
+			w.Header().Set("Retry-After", "1")
+			w.WriteHeader(http.StatusTooManyRequests)
+		case host == "127.1.0.2":
+		default:
+			begin.Do(func() { began = time.Now() })
+			time.Sleep(100 * time.Millisecond)
+			if answered.Add(1) == int64(n) {
+				ended <- time.Now()
+			}
+		}
+	})
+	defer close(release)
+	server := conntest.Server(t)
+	w := startWorker(t, server.URL(), "--concurrency", "60")
+	input := strings.ReplaceAll(strings.Join(urls, "\n"), "%[1]d", fmt.Sprint(port))
+	p := startReading(t, input, server.URL(), "run", "http", "--timeout", "5s")
+	defer func() { p.kill(); w.kill() }()
+	select {
+	case end := <-ended:
+		return float64(n) / end.Sub(began).Seconds()
+	case <-time.After(long):
+		t.Fatalf("%d of %d answered after %v", answered.Load(), n, long)
+		return 0
+	}
+}
+
+// newBucket allows so many a second.
+func newBucket(rate int) (take func() bool) {
+	var mu sync.Mutex
+	var last time.Time
+	return func() bool {
+		mu.Lock()
+		defer mu.Unlock()
+		if time.Since(last) < time.Second/time.Duration(rate) {
+			return false
+		}
+		last = time.Now()
+		return true
 	}
 }
