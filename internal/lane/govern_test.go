@@ -159,6 +159,42 @@ func TestARetryAfterHoldsAllWorkers(t *testing.T) {
 	})
 }
 
+// Permits that never come back count as in flight: that worker's share is lost, but the
+// others find all that the service can take; also when the worker dies.
+func TestAWorkerThatNeverCallsDoneHarmsNobody(t *testing.T) {
+	inBubble(t, func(c *cluster, s *service) {
+		stuck := c.govern(10)
+		stuck.Learn("a", true)
+		took := 0
+		c.worker("w1", 50, s)
+		c.worker("w2", 50, s)
+		for range 300 { // 30 s
+			stuck.Backlog("a", 1000)
+			took += stuck.Take("a", 10)
+			time.Sleep(100 * time.Millisecond)
+		}
+		if took == 0 || took > 10 {
+			c.t.Errorf("it took %d permits of its 10 slots", took)
+		}
+		for _, dies := range []bool{false, true} {
+			if dies {
+				c.stop[0]()
+				c.stop[0] = func() {}
+				time.Sleep(5 * time.Second)
+			}
+			s.forget()
+			const length = 10 * time.Second
+			time.Sleep(length)
+			good := float64(s.ok.Load()) / (20 * length.Seconds() / 0.05)
+			refused := float64(s.refused.Load()) / float64(s.ok.Load()+s.refused.Load())
+			c.t.Logf("it has died: %v; %.0f%% of the service used, %.2f%% refused, peak %d", dies, 100*good, 100*refused, s.peak.Load())
+			if good < 0.7 || refused > 0.1 || s.peak.Load() > 40 {
+				c.t.Errorf("it has died: %v; %.0f%% of the service used, %.2f%% refused, peak %d", dies, 100*good, 100*refused, s.peak.Load())
+			}
+		}
+	})
+}
+
 // The operator's word holds everywhere within a second.
 func TestAConfigurationHoldsWithinASecond(t *testing.T) {
 	inBubble(t, func(c *cluster, s *service) {
