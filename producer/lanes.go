@@ -111,7 +111,7 @@ type laneSettings struct {
 }
 
 func jsonLane(o *lane.Overview) laneLine {
-	j := laneLine{Lane: o.Name, State: "open", Active: o.Active, Pending: o.Pending, Later: o.Later, Waits: o.Waits()}
+	j := laneLine{Lane: o.Name, State: "open", Active: o.InFlight(), Pending: o.Pending, Later: o.Later, Waits: o.Waits()}
 	if o.Config.Paused {
 		j.State = governor.Held.String()
 	}

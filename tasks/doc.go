@@ -60,6 +60,9 @@
 //	any other error   another attempt with exponential backoff, then failed;
 //	                  a panic or the attempt's timeout likewise
 //
+// A handler that calls a further service does it with Transport, or with Acquire: such
+// calls keep to that service's limits, in all workers together.
+//
 // # Promises
 //
 // A payload reaches a handler only after the very checks the producer made. It

@@ -37,7 +37,13 @@ func IsPermanent(err error) bool {
 type ThrottledError struct {
 	After time.Duration
 	Err   error // what was answered; may be nil
+
+	told bool // the lane knows already; it need not be the task's own
 }
+
+// Told says that this is no news for the task's lane: it knows already, or another lane
+// is meant.
+func (e *ThrottledError) Told() bool { return e.told }
 
 func (e *ThrottledError) Error() string {
 	if e.Err == nil {
@@ -66,7 +72,9 @@ func AsThrottled(err error) (*ThrottledError, bool) {
 	if IsPermanent(err) || !errors.As(err, &throttled) {
 		return nil, false
 	}
-	return &ThrottledError{After: clampThrottle(throttled.After), Err: throttled.Err}, true
+	clamped := *throttled
+	clamped.After = clampThrottle(throttled.After)
+	return &clamped, true
 }
 
 // overloadedError marks an error as the service's overload.

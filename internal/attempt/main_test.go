@@ -19,6 +19,7 @@ import (
 	"github.com/weir-tasks/weir/internal/batch"
 	"github.com/weir-tasks/weir/internal/conn/conntest"
 	"github.com/weir-tasks/weir/internal/conn/simnet"
+	"github.com/weir-tasks/weir/internal/lane/governor"
 	"github.com/weir-tasks/weir/internal/queue"
 	"github.com/weir-tasks/weir/internal/work"
 	"github.com/weir-tasks/weir/tasks"
@@ -150,12 +151,27 @@ func (w *world) send(typ string, payload []byte, headers map[string]string, o ..
 	}
 }
 
+// configure sets what the operator wants of a lane, and waits until the worker knows.
+func (w *world) configure(lane string, c governor.Config) {
+	w.t.Helper()
+	if err := governor.Configure(w.ctx, w.c, lane, c); err != nil {
+		w.t.Fatal(err)
+	}
+	time.Sleep(2 * time.Second)
+}
+
 // run enqueues n tasks of "b", seals it, and waits until it is done.
 func (w *world) run(n int64) []*batch.Outcome {
 	w.t.Helper()
 	for seq := range n {
 		w.enqueue("b", seq)
 	}
+	return w.finish(n)
+}
+
+// finish seals "b" with n tasks, and waits until it is done.
+func (w *world) finish(n int64) []*batch.Outcome {
+	w.t.Helper()
 	if err := w.ledger.Checkpoint(w.ctx, "b", 0, n, ""); err != nil {
 		w.t.Fatal(err)
 	}

@@ -46,12 +46,14 @@ func (r *Runner) run(ctx context.Context, d *delivery, l limit) (result []byte, 
 	defer stopClock()
 
 	ctx, quota := tasks.WithQuota(ctx)
+	calls := newServices(ctx, r.opts.Gate, d.lane)
+	ctx = tasks.WithLanes(ctx, calls.acquire)
 	began := time.Now()
 	done := make(chan ended, 1)
 	go func() {
 		e := ended{err: &panicError{value: "the handler called runtime.Goexit"}}
 		defer func() { // deferred, since Goexit does not come back here
-			how := answer(ctx, e.err, began, quota()) // before ctx is cancelled by who gets e
+			how := answer(ctx, e.err, began, quota(), calls) // before ctx is cancelled by who gets e
 			done <- e
 			d.permit.Done(how)
 		}()
@@ -74,26 +76,18 @@ func (r *Runner) run(ctx context.Context, d *delivery, l limit) (result []byte, 
 }
 
 // answer is what an attempt's end tells its lane of the service.
-func answer(ctx context.Context, err error, began time.Time, quota *tasks.Quota) governor.Result {
-	r := governor.Result{Outcome: governor.OK, Started: began, Latency: time.Since(began)}
+func answer(ctx context.Context, err error, began time.Time, quota *tasks.Quota, s *services) governor.Result {
+	r := governor.Result{Started: began, Latency: time.Since(began)}
+	told, any, elsewhere := s.end()
+	if any {
+		told.Latency = min(told.Latency, r.Latency) // of calls at the same time
+		return told
+	}
+	r.Latency -= elsewhere
 	if quota != nil {
 		r.Remaining, r.Reset = quota.Remaining, quota.Reset
 	}
-	var timeout *timeoutError
-	throttled, isThrottled := tasks.AsThrottled(err)
-	switch {
-	case err == nil:
-	case errors.As(context.Cause(ctx), &timeout):
-		r.Outcome = governor.Timeout
-	case ctx.Err() != nil:
-		r.Outcome = governor.Cancelled
-	case isThrottled:
-		r.Outcome, r.RetryAfter = governor.Throttled, throttled.After
-	case tasks.IsOverloaded(err):
-		r.Outcome = governor.Overload
-	default:
-		r.Outcome = governor.AppError
-	}
+	r.Outcome, r.RetryAfter = judge(ctx, err)
 	return r
 }
 

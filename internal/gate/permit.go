@@ -1,6 +1,7 @@
 package gate
 
 import (
+	"context"
 	"slices"
 	"sync"
 	"time"
@@ -29,6 +30,15 @@ func (p *Permit) Done(r governor.Result) {
 	if p != nil {
 		p.once.Do(func() { p.lanes.Done(p.lane, r) })
 	}
+}
+
+// Acquire takes a permit of any lane for a call that a handler makes, beside its task's
+// own; see lane.Set.Acquire.
+func (g *Gate) Acquire(ctx context.Context, name string) (*lane.Call, error) {
+	g.mu.Lock()
+	g.learn(name, true)
+	g.mu.Unlock()
+	return g.lanes.Acquire(ctx, name)
 }
 
 func claimKey(lane, id string) string { return lane + "\x00" + id }

@@ -120,6 +120,11 @@ func (g *Gate) lookAtKinds(ctx context.Context) error {
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	for _, name := range g.lanes.Called() {
+		if !slices.Contains(names, name) && !slices.Contains(g.news, name) {
+			g.news = append(g.news, name)
+		}
+	}
 	names = append(names, g.news...) // found meanwhile
 	g.lanes.Governed(slices.DeleteFunc(names, func(name string) bool { return !g.serves(name) }))
 	return nil

@@ -81,7 +81,7 @@ func (s *Set) due() map[string]*lane {
 		if l.local == nil {
 			continue
 		}
-		if l.refused && !l.ready.IsZero() && !l.ready.After(now) {
+		if (l.refused || len(l.waiters) > 0) && !l.ready.IsZero() && !l.ready.After(now) {
 			s.loosen(name, l)
 		}
 		l.ready = l.local.Ready(now)
@@ -89,7 +89,7 @@ func (s *Set) due() map[string]*lane {
 			continue
 		}
 		switch {
-		case l.inFlight > 0 || l.backlog > 0:
+		case l.inFlight > 0 || l.backlog > 0 || len(l.waiters) > 0:
 			l.idle = time.Time{}
 		case l.idle.IsZero():
 			l.idle = now
@@ -107,7 +107,7 @@ func (s *Set) due() map[string]*lane {
 func (g *governing) report(ctx context.Context, name string, l *lane) {
 	s := g.set
 	s.mu.Lock()
-	local, wants := l.local, l.inFlight+l.backlog
+	local, wants := l.local, l.inFlight+l.backlog+len(l.waiters)
 	l.syncing = local != nil // else it is governed no more
 	s.mu.Unlock()
 	if local == nil {

@@ -3,7 +3,8 @@
 //
 // What always holds: a worker has at most as many permits out as it has slots, and at
 // most a lane's limit of them on that lane. A permit is held until the handler has
-// really returned, even one that ignores its context.
+// really returned, even one that ignores its context. What a handler takes beside, for
+// calls of other services, needs no slot, since it has one: see Acquire.
 //
 // A lane may have a limit in each worker. One that is governed has a limit, and perhaps a
 // rate, for all workers together, which follow what its service can take: see package
@@ -52,6 +53,8 @@ type lane struct {
 	refused  bool            // it had no permit for somebody
 	ready    time.Time       // when time alone may give it permits
 	idle     time.Time       // since when
+	called   bool            // handlers take permits of it: it is governed, whatever others say
+	waiters  []*waiter       // for Acquire, the longest waiting first
 }
 
 type kind int
@@ -112,7 +115,7 @@ func (s *Set) Governed(names []string) {
 		}
 	}
 	for name, l := range s.lanes {
-		if l.kind == governed && !are[name] {
+		if l.kind == governed && !are[name] && !l.called {
 			s.setKind(name, l, plain)
 		}
 	}
@@ -161,6 +164,7 @@ func (s *Set) Take(name string, want int) int {
 	if n <= 0 {
 		return 0
 	}
+	s.serve(l)
 	n = s.takeOf(l, n)
 	l.refused = n == 0
 	l.inFlight += n
@@ -253,6 +257,7 @@ func (s *Set) back(name string, n int) *lane {
 
 // loosen notes that a lane may have permits again.
 func (s *Set) loosen(name string, l *lane) {
+	s.serve(l)
 	if l.refused {
 		l.refused = false
 		s.loose = append(s.loose, name)
@@ -284,7 +289,7 @@ type Stat struct {
 	Name     string
 	Limit    int // in this worker; 0: its slots alone
 	InFlight int
-	Backlog  int // tasks that wait, as far as is known
+	Backlog  int // tasks that wait, as far as is known, and calls from handlers
 	// Governed is how a governed lane is, Waits why it gives no permit, in words.
 	Governed *governor.Stat
 	Waits    string
@@ -297,7 +302,7 @@ func (s *Set) Stats() []Stat {
 	now := s.now()
 	all := make([]Stat, 0, len(s.lanes))
 	for name, l := range s.lanes {
-		st := Stat{Name: name, Limit: l.limit, InFlight: l.inFlight, Backlog: l.backlog}
+		st := Stat{Name: name, Limit: l.limit, InFlight: l.inFlight, Backlog: l.backlog + len(l.waiters)}
 		if l.local != nil {
 			g := l.local.Stat(now)
 			st.Governed, st.Limit, st.Waits = &g, g.Permits, l.local.Waits(now)
@@ -317,7 +322,7 @@ func (s *Set) Keep(names []string) {
 		keep[name] = true
 	}
 	for name, l := range s.lanes {
-		if l.limit == 0 && l.inFlight == 0 && l.local == nil && !keep[name] {
+		if l.limit == 0 && l.inFlight == 0 && l.local == nil && len(l.waiters) == 0 && !keep[name] {
 			delete(s.lanes, name)
 		}
 	}

@@ -23,18 +23,28 @@ type Overview struct {
 	Config governor.Config
 }
 
-// Waits says in words why the tasks of a lane wait, or "" when none do.
+// InFlight is how many tasks of the lane are run, and calls of its service made by handlers
+// of others.
+func (o *Overview) InFlight() int64 {
+	if o.Governed == nil {
+		return o.Active
+	}
+	return max(o.Active, int64(o.Governed.InFlight))
+}
+
+// Waits says in words why the tasks of a lane wait, or calls by handlers; "" when none do.
 func (o *Overview) Waits() string {
-	if o.Pending == 0 && o.Later == 0 {
+	g := o.Governed
+	calls := g != nil && g.Workers > 0 && g.Wants > g.InFlight
+	if o.Pending == 0 && o.Later == 0 && !calls {
 		return ""
 	}
-	g := o.Governed
 	switch {
 	case o.Config.Paused:
 		return "paused by the operator"
 	case g == nil && o.Pending > 0 && o.Active == 0:
 		return "no worker takes its tasks"
-	case o.Pending == 0:
+	case o.Pending == 0 && !calls:
 		return fmt.Sprintf("%d for their time: a retry, or later by wish", o.Later)
 	case g == nil:
 		return "all slots of the workers are in use"

@@ -353,6 +353,24 @@ func (l *Local) Ready(now time.Time) time.Time {
 	return time.Time{}
 }
 
+// lookAgain is after which time it makes sense to look whether the operator still wants
+// nothing to begin.
+const lookAgain = 5 * time.Second
+
+// Shut says that the service or the operator asked to wait, and until when there is no use
+// in asking for a permit.
+func (l *Local) Shut(now time.Time) (wait time.Duration, shut bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch {
+	case l.granted && l.grant.State == Held:
+		return lookAgain, true
+	case now.Before(l.pause):
+		return l.pause.Sub(now), true
+	}
+	return 0, false
+}
+
 // Stat is a Local at one moment.
 type Stat struct {
 	Grant    // the last; with InFlight above its Permits where those became fewer
