@@ -98,7 +98,8 @@ func callFailed(err error) error {
 	if errors.As(err, &outer) {
 		cause = outer.Err
 	}
-	if _, throttled := AsThrottled(err); err == nil || throttled || !ofConnection(cause) {
+	_, throttled := AsThrottled(err)
+	if err == nil || throttled || errors.Is(err, context.Canceled) || !ofConnection(cause) {
 		return err
 	}
 	return Overloaded(err)

@@ -3,6 +3,7 @@ package tasks
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/url"
@@ -57,7 +58,7 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	resp, err := t.base.RoundTrip(req)
 	if err != nil {
-		permit.Done(err)
+		permit.Done(ended(req.Context(), err))
 		return nil, err
 	}
 	now := time.Now()
@@ -70,10 +71,24 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	case throttled, IsOverloaded(err), resp.StatusCode == http.StatusSwitchingProtocols, resp.Body == nil, resp.Body == http.NoBody:
 		permit.Done(err)
 	default:
-		resp.Body = &permitBody{resp.Body, permit, err}
+		resp.Body = &permitBody{resp.Body, req.Context(), permit, err}
 	}
 	resp.Request = req.WithContext(context.WithValue(req.Context(), laneToldKey{}, true))
 	return resp, nil
+}
+
+// ended says of a request that failed whether its time was over, or whoever made it gave it
+// up. Its error need not tell: where http.Client's Timeout ends it, that is but "request
+// canceled".
+func ended(ctx context.Context, err error) error {
+	deadline, limited := ctx.Deadline()
+	switch {
+	case limited && !time.Now().Before(deadline):
+		return fmt.Errorf("%w: %w", context.DeadlineExceeded, err)
+	case ctx.Err() != nil:
+		return fmt.Errorf("%w: %w", context.Canceled, err)
+	}
+	return err
 }
 
 func (t *transport) acquire(req *http.Request) (*Permit, error) {
@@ -93,6 +108,7 @@ var anyAnswer = []statusRange{{100, 399}}
 // permitBody gives a permit back when a response is over.
 type permitBody struct {
 	io.ReadCloser
+	ctx    context.Context // the request's
 	permit *Permit
 	err    error // what the status said
 }
@@ -104,7 +120,7 @@ func (b *permitBody) Read(p []byte) (int, error) {
 	case errors.Is(err, io.EOF):
 		b.permit.Done(b.err)
 	default:
-		b.permit.Done(err)
+		b.permit.Done(ended(b.ctx, err))
 	}
 	return n, err
 }

@@ -183,6 +183,21 @@ func TestTransportTellsOfConnectionsThatFail(t *testing.T) {
 	}
 }
 
+// A request that its handler gave up says nothing of the service.
+func TestTransportOfARequestThatIsGivenUp(t *testing.T) {
+	hang := make(chan struct{})
+	asked := make(chan struct{})
+	server := serve(t, func(http.ResponseWriter, *http.Request) { close(asked); <-hang })
+	defer close(hang)
+	worker := &clerk{}
+	ctx, cancel := context.WithCancel(worker.context(t.Context()))
+	go func() { <-asked; cancel() }()
+	_, err := get(t, ctx, &http.Client{Transport: Transport("x", nil), Timeout: time.Minute}, server.URL)
+	if err == nil || len(worker.told) != 1 || IsOverloaded(worker.told[0].Err) || !errors.Is(worker.told[0].Err, context.Canceled) {
+		t.Errorf("error %v, the lane was told %+v", err, worker.told)
+	}
+}
+
 // Without a permit no request is made, the handler gets the lane's error through the
 // client, and a request's body is closed. The lane of a URL is that of http tasks.
 func TestTransportWithoutAPermitSendsNothing(t *testing.T) {

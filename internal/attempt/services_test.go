@@ -24,7 +24,7 @@ func (w *world) inFlight(lane string) int {
 }
 
 // Handlers that all call a second service keep to its limit; those that find no room come
-// back later, at no cost of an attempt. The lane is announced to all workers.
+// back later, at no cost of an attempt.
 func TestCallsOfASecondServiceKeepToItsLimit(t *testing.T) {
 	var now, peak, refusals atomic.Int64
 	call := func(ctx context.Context, _ payload) (string, error) {
@@ -51,18 +51,12 @@ func TestCallsOfASecondServiceKeepToItsLimit(t *testing.T) {
 		if peak.Load() != 1 || refusals.Load() == 0 {
 			t.Errorf("%d calls at once, %d had to come back", peak.Load(), refusals.Load())
 		}
-		w.until(10*time.Second, "the lane is announced", func() bool {
-			return w.c.SIsMember(w.ctx, "weir:lanes:governed", "second").Val()
-		})
-		if w.c.SIsMember(w.ctx, "weir:lanes:governed", "jobs").Val() {
-			t.Error("the task's own lane is governed too")
-		}
 		w.wantNothingLeft()
 	})
 }
 
 // A permit that the handler does not give back goes back when it returns, also by a panic;
-// what it left running gets no other.
+// what it left running gets no other. The lane is announced to all workers.
 func TestForgottenPermitsComeBack(t *testing.T) {
 	var late atomic.Value
 	forget := func(ctx context.Context, in payload) (string, error) {
@@ -85,6 +79,12 @@ func TestForgottenPermitsComeBack(t *testing.T) {
 		w.run(2)
 		if n := w.inFlight("second"); n != 0 {
 			t.Errorf("%d permits are out", n)
+		}
+		w.until(10*time.Second, "the lane is announced", func() bool {
+			return w.c.SIsMember(w.ctx, "weir:lanes:governed", "second").Val()
+		})
+		if w.c.SIsMember(w.ctx, "weir:lanes:governed", "jobs").Val() {
+			t.Error("the task's own lane is governed too")
 		}
 		w.until(time.Minute, "the late call is refused", func() bool { return late.Load() != nil })
 		if n := w.inFlight("second"); n != 0 {

@@ -12,6 +12,8 @@
 // knows from the operator's configuration, from the tasks it took, or from others: Redis
 // has the set of governed lanes. Until it knows, it tries with few.
 //
+// Lanes that are idle and empty are removed, with what weir keeps of them: see Sweep.
+//
 // All is local: taking and returning a permit is a mutex, never a call to Redis.
 package lane
 
@@ -37,7 +39,8 @@ type Set struct {
 	used   int
 	asking int // lanes with work that wait for their first grant
 	lanes  map[string]*lane
-	loose  []string // lanes that refused a permit, and may have one now
+	listed map[string]bool // the governed ones, as last told; most have nothing to do here
+	loose  []string        // lanes that refused a permit, and may have one now
 	freed  chan struct{}
 	stir   chan struct{} // the governor is to look at its lanes
 }
@@ -107,16 +110,16 @@ func (s *Set) Learn(name string, isGoverned bool) {
 func (s *Set) Governed(names []string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	are := make(map[string]bool, len(names))
+	s.listed = make(map[string]bool, len(names))
 	for _, name := range names {
-		are[name] = true
-		if l := s.get(name); l.kind != governed {
-			s.setKind(name, l, governed)
-		}
+		s.listed[name] = true
 	}
 	for name, l := range s.lanes {
-		if l.kind == governed && !are[name] && !l.called {
-			s.setKind(name, l, plain)
+		switch {
+		case s.listed[name] && l.kind != governed:
+			s.setKind(name, l, governed)
+		case l.kind == governed && !s.listed[name] && !l.called:
+			s.setKind(name, l, unknown) // its next tasks tell
 		}
 	}
 }
@@ -139,7 +142,7 @@ func (s *Set) Knows(name string) (isGoverned, known bool) {
 	defer s.mu.Unlock()
 	l := s.lanes[name]
 	if l == nil {
-		return false, false
+		return s.listed[name], s.listed[name]
 	}
 	return l.kind == governed, l.kind != unknown
 }
@@ -332,6 +335,9 @@ func (s *Set) get(name string) *lane {
 	l := s.lanes[name]
 	if l == nil {
 		l = &lane{}
+		if s.listed[name] {
+			l.kind = governed
+		}
 		s.lanes[name] = l
 	}
 	return l

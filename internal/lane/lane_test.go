@@ -70,6 +70,25 @@ func TestNeverMoreThanTheLimitUnderContention(t *testing.T) {
 	}
 }
 
+// A lane that is governed is so from its first task on, however long it had none, and
+// takes no room until then.
+func TestGovernedLanesWithoutWorkAreRemembered(t *testing.T) {
+	s := NewSet("w", 50)
+	s.Governed([]string{"a"})
+	s.Keep(nil)
+	if is, known := s.Knows("a"); !is || !known || len(s.Stats()) != 0 {
+		t.Errorf("governed %v, known %v, %d lanes", is, known, len(s.Stats()))
+	}
+	s.Learn("a", false)
+	if n := s.Take("a", 50); n != 0 {
+		t.Errorf("%d permits before the governor has said anything", n)
+	}
+	s.Governed(nil)
+	if n := s.Take("a", 50); n != few {
+		t.Errorf("%d permits of a lane that is governed no more", n)
+	}
+}
+
 func TestReturningMoreThanTakenPanics(t *testing.T) {
 	defer func() {
 		if recover() == nil {
