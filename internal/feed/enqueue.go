@@ -36,10 +36,11 @@ func (f *Feeder) enqueue(ctx context.Context, tasks []task) error {
 			}
 		}
 	}
-	if err := f.introduce(ctx, lanesOf(tasks)); err != nil {
+	lanes := lanesOf(tasks)
+	if err := f.introduce(ctx, lanes); err != nil {
 		return err
 	}
-	return f.insist(ctx, func() error {
+	err := f.insist(ctx, func() error {
 		f.collect.discard()
 		for i := range tasks {
 			if tasks[i].Err != nil {
@@ -51,6 +52,11 @@ func (f *Feeder) enqueue(ctx context.Context, tasks []task) error {
 		}
 		return f.collect.send(ctx)
 	})
+	if err != nil {
+		return err
+	}
+	// Where that took long, a lane that seemed idle may have been removed meanwhile.
+	return f.introduce(ctx, lanes)
 }
 
 // collectTask adds one task to what is sent next.

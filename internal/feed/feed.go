@@ -94,8 +94,8 @@ type Feeder struct {
 	settled chan struct{}
 	read    atomic.Value // batch.Mark: what has been enqueued
 	parking *parking
-	window  int64           // as it was told last
-	known   map[string]bool // lanes that the batch and asynq know of
+	window  int64                // as it was told last
+	known   map[string]time.Time // lanes that the batch and asynq know of, since when
 }
 
 // New returns a Feeder of a batch that Create has made.

@@ -2,6 +2,7 @@ package feed
 
 import (
 	"context"
+	"time"
 
 	"github.com/hibiken/asynq"
 	"github.com/weir-tasks/weir/internal/queue"
@@ -9,6 +10,10 @@ import (
 
 // maxKnown is how many lanes are remembered; to introduce one again harms nothing.
 const maxKnown = 1 << 16
+
+// stale is after which time lanes are introduced again: those that are empty for some
+// minutes are removed. See lane.Sweep, which relies on it.
+const stale = time.Minute
 
 // findLane gives a task its lane. A record that has none is invalid.
 func (f *Feeder) findLane(t *task) {
@@ -34,11 +39,12 @@ func lanesOf(tasks []task) (lanes []string) {
 }
 
 // introduce makes lanes known to the batch and to asynq before their first task is
-// there: who goes over the batch's lanes misses none.
+// there: who goes over the batch's lanes misses none. Once more after a while.
 func (f *Feeder) introduce(ctx context.Context, lanes []string) error {
 	var fresh []string
+	now := time.Now().Round(0) // of the wall: it goes on while the machine sleeps
 	for _, lane := range lanes {
-		if !f.known[lane] {
+		if since := now.Sub(f.known[lane]); since < 0 || since > stale {
 			fresh = append(fresh, lane)
 		}
 	}
@@ -63,14 +69,14 @@ func (f *Feeder) introduce(ctx context.Context, lanes []string) error {
 		f.forgetLanes()
 	}
 	for _, lane := range fresh {
-		f.known[lane] = true
+		f.known[lane] = now
 	}
 	return nil
 }
 
 // forgetLanes keeps memory bounded: asynq's client remembers every lane too.
 func (f *Feeder) forgetLanes() {
-	f.known = make(map[string]bool)
+	f.known = make(map[string]time.Time)
 	f.client = asynq.NewClientFromRedisClient(f.collect)
 }
 

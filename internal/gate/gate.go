@@ -51,6 +51,8 @@ type Options struct {
 	Unknown func(taskType, lane string)
 	// Governed, if set, says whether the lanes of a task type are governed.
 	Governed func(taskType string) bool
+	// Foreign, if set, says whether a task was enqueued by another asynq client than weir.
+	Foreign func(*queue.Message) bool
 	// Trouble, if set, hears when Redis does not answer, or refuses, and of the wait;
 	// and, with a nil error, when it answers again.
 	Trouble func(err error, next time.Duration)
@@ -83,6 +85,9 @@ type Gate struct {
 	held      map[string]*holding  // tasks that asynq has
 	beat      time.Time            // when this worker told Redis that it lives
 	news      []string             // lanes found to be governed, which others do not know yet
+	touched   map[string]bool      // lanes of which a task was taken since the last look
+	shared    map[string]bool      // lanes in which others enqueue, as Redis knows
+	strangers []string             // those that it does not know of yet
 	forwarded map[string]time.Time // when due tasks of a kind were looked for
 	failing   int                  // dequeues failed in a row
 	holds     int                  // callers of Hold for whom nothing is taken
@@ -116,6 +121,8 @@ func New(rdb, fast redis.UniversalClient, lanes *lane.Set, opts Options) *Gate {
 		forwarded:       make(map[string]time.Time),
 		claims:          make(map[string][]*Permit),
 		held:            make(map[string]*holding),
+		touched:         make(map[string]bool),
+		shared:          make(map[string]bool),
 		sign:            queue.NewMark(),
 	}
 }
@@ -304,6 +311,7 @@ func (g *Gate) take(ctx context.Context, sha string, args []any) (took bool, err
 	}
 	_, _ = pipe.Exec(ctx) // each command has its own error
 	took, strange, err := g.collectAll(turns, lease, now)
+	g.noteShared(ctx) // before such a task can end, and leave nothing to tell of it
 	g.postpone(ctx, strange)
 	return took, err
 }
@@ -412,6 +420,7 @@ func (g *Gate) collect(t turnOf, lease string, now time.Time) (got int, err erro
 				g.lanes.Return(t.lane, 1)
 				continue
 			}
+			g.noteTask(t.lane, m)
 			g.learn(t.lane, g.opts.Governed != nil && g.opts.Governed(m.Type))
 			taken := task{lane: t.lane, id: m.ID, msg: msg, lease: lease, took: now}
 			if g.opts.Knows != nil && !g.opts.Knows(m.Type) {

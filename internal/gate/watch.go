@@ -61,7 +61,7 @@ func (g *Gate) manyLanes() time.Duration {
 }
 
 func (g *Gate) lookOnce(ctx context.Context) error {
-	names, err := g.rdb.SMembers(ctx, queue.All).Result()
+	names, err := g.readList(ctx)
 	if err == nil {
 		err = g.lookAtKinds(ctx)
 	}

@@ -25,26 +25,24 @@ func Busy(ctx context.Context, rdb redis.UniversalClient, lanes []string) ([]str
 	if len(lanes) <= 1 {
 		return lanes, nil // one question more would save none
 	}
-	return withAny(ctx, rdb, lanes, Pending, Scheduled, Retry, Active)
+	return withAny(ctx, rdb, lanes, func(lane string) []string {
+		return []string{Pending(lane), Scheduled(lane), Retry(lane), Active(lane)}
+	})
 }
 
 // Delivered are those of lanes of which workers have tasks, or had, in their order.
 func Delivered(ctx context.Context, rdb redis.UniversalClient, lanes []string) ([]string, error) {
-	return withAny(ctx, rdb, lanes, Active, Lease)
+	return withAny(ctx, rdb, lanes, func(lane string) []string { return []string{Active(lane), Lease(lane)} })
 }
 
 // withAny are those of lanes that have any of the keys.
-func withAny(ctx context.Context, rdb redis.UniversalClient, lanes []string, keys ...func(lane string) string) ([]string, error) {
+func withAny(ctx context.Context, rdb redis.UniversalClient, lanes []string, keys func(lane string) []string) ([]string, error) {
 	var some []string
 	for chunk := range slices.Chunk(lanes, atOnce) {
 		pipe := rdb.Pipeline()
 		there := make([]*redis.IntCmd, len(chunk))
 		for i, lane := range chunk {
-			of := make([]string, len(keys))
-			for k, key := range keys {
-				of[k] = key(lane)
-			}
-			there[i] = pipe.Exists(ctx, of...)
+			there[i] = pipe.Exists(ctx, keys(lane)...)
 		}
 		if _, err := pipe.Exec(ctx); err != nil {
 			return nil, fmt.Errorf("look which lanes hold tasks: %w", err)
@@ -111,17 +109,4 @@ func Waiting(ctx context.Context, rdb redis.UniversalClient, lanes []string) ([]
 		}
 	}
 	return waiting, nil
-}
-
-// Publish makes lanes known to asynq's tools, as asynq's own client does with one call
-// for each.
-func Publish(ctx context.Context, rdb redis.UniversalClient, lanes ...string) error {
-	names := make([]any, len(lanes))
-	for i, lane := range lanes {
-		names[i] = lane
-	}
-	if err := rdb.SAdd(ctx, All, names...).Err(); err != nil {
-		return fmt.Errorf("make %d lanes known: %w", len(lanes), err)
-	}
-	return nil
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/weir-tasks/weir/internal/batch"
 	"github.com/weir-tasks/weir/internal/gate"
 	"github.com/weir-tasks/weir/internal/lane"
+	"github.com/weir-tasks/weir/internal/queue"
 	"github.com/weir-tasks/weir/internal/rescue"
 	"github.com/weir-tasks/weir/tasks"
 )
@@ -59,6 +60,7 @@ type Options struct {
 //	  +--- clock: this host's beside Redis'; the gate takes nothing while they differ
 type Worker struct {
 	opts   Options
+	id     string // unique per start
 	fast   redis.UniversalClient
 	lanes  *lane.Set
 	gate   *gate.Gate
@@ -85,7 +87,8 @@ func New(rdb, fast redis.UniversalClient, ledger *batch.Ledger, o Options) (*Wor
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	w := &Worker{opts: o, lanes: lane.NewSet(fmt.Sprintf("%s %s", Name(), rand.Text()), o.Concurrency), fast: fast}
+	w := &Worker{opts: o, id: fmt.Sprintf("%s %s", Name(), rand.Text()), fast: fast}
+	w.lanes = lane.NewSet(w.id, o.Concurrency)
 	for _, t := range tasks.All() {
 		if p := t.Policy(); p.Concurrency > 0 {
 			w.lanes.Limit(p.Lane, p.Concurrency)
@@ -99,6 +102,7 @@ func New(rdb, fast redis.UniversalClient, ledger *batch.Ledger, o Options) (*Wor
 			t, ok := tasks.Lookup(taskType)
 			return ok && t.Policy().Governed
 		},
+		Foreign: func(m *queue.Message) bool { _, ours := m.Headers[batch.Header]; return !ours },
 		Unknown: func(taskType, lane string) { w.runner.WarnUnknown(taskType, lane) },
 	})
 	w.runner = attempt.New(attempt.Options{
@@ -181,6 +185,7 @@ func (w *Worker) Start() error {
 	w.others.Go(func() { w.runner.Listen(ctx) })
 	w.others.Go(func() { w.rescuer.Run(ctx) })
 	w.others.Go(func() { w.lanes.Govern(ctx, w.fast, w.opts.Log) })
+	w.others.Go(func() { lane.Sweep(ctx, w.fast, w.id, w.opts.Log) })
 	w.clock.look(ctx)
 	w.others.Go(func() { w.clock.run(ctx) })
 	w.gate.Start()

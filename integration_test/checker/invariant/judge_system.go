@@ -131,7 +131,7 @@ func (f *facts) unexpected(ctx context.Context, k string) (string, error) {
 	switch {
 	case k == "weir:batches", k == "weir:{workers}:beats", k == "weir:{workers}:watch", k == "asynq:queues", k == "asynq:servers", k == "asynq:workers":
 		return "", nil
-	case k == "weir:lanes", k == "weir:lanes:governed", strings.HasPrefix(k, "weir:{") && strings.HasSuffix(k, "}:flow:config"):
+	case k == "weir:lanes", strings.HasPrefix(k, "weir:lanes:"), strings.HasPrefix(k, "weir:{") && strings.HasSuffix(k, "}:flow:config"):
 		return "", nil // of lanes, whatever becomes of batches
 	case strings.HasPrefix(k, "weir:{") && (strings.HasSuffix(k, "}:rescuer") || strings.HasSuffix(k, "}:flow") || strings.HasSuffix(k, "}:flow:v")):
 		return f.unlessItExpires(ctx, k)

@@ -27,6 +27,13 @@ func stateKey(lane string) string  { return "weir:{" + lane + "}:flow" }
 func viewKey(lane string) string   { return "weir:{" + lane + "}:flow:v" }
 func configKey(lane string) string { return "weir:{" + lane + "}:flow:config" }
 
+// Keep is for how long the state of a lane that nobody reports on stays.
+const Keep = time.Hour
+
+// Keys are those of a lane's state, without what the operator configured. Without the first
+// the lane begins anew.
+func Keys(lane string) []string { return []string{stateKey(lane), viewKey(lane)} }
+
 // State is what a lane is in.
 type State int
 
@@ -211,7 +218,7 @@ func Look(ctx context.Context, rdb redis.UniversalClient, lane string) (View, bo
 // Reset makes the governor forget a lane: its limit, its learned rate, its pause. What
 // the operator configured stays.
 func Reset(ctx context.Context, rdb redis.UniversalClient, lane string) error {
-	if err := rdb.Del(ctx, stateKey(lane), viewKey(lane)).Err(); err != nil {
+	if err := rdb.Del(ctx, Keys(lane)...).Err(); err != nil {
 		return fmt.Errorf("reset lane %q: %w", lane, err)
 	}
 	return nil
