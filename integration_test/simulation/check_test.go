@@ -58,7 +58,7 @@ func (w *world) unfinished() string {
 }
 
 // known are the keys that may be in Redis when all is over.
-var known = regexp.MustCompile(`^(weir:batches|weir:\{workers\}:(beats|watch)|weir:\{b\d\}:(batch|bits:0|out|dead|lanes)|asynq:queues|asynq:(servers|workers)(:.*)?|` +
+var known = regexp.MustCompile(`^(weir:batches|weir:\{workers\}:(beats|watch)|weir:lanes:(own|retired|sweeper)|weir:\{b\d\}:(batch|bits:0|out|dead|lanes)|asynq:queues|asynq:(servers|workers)(:.*)?|` +
 	`asynq:\{sim-(wide|narrow)\}:(processed|failed)(:.*)?)$`)
 
 // check compares, when all is over, what weir says with what the handlers have logged.
