@@ -86,7 +86,7 @@ func TestAStuckHandlerDoesNotHoldUpSuspects(t *testing.T) {
 	}, func(t *testing.T, w *world) {
 		end = make(chan struct{})
 		w.enqueue("b", 0)
-		w.until(10*time.Second, "it is stuck", func() bool { return w.Stat().Stuck == 1 })
+		w.until(10*time.Second, "it is stuck, and told", func() bool { return w.Stat().Stuck == 1 && len(w.outcomes()) == 1 })
 		w.suspect(1)
 		start := time.Now()
 		w.runAll(1, 2, 3)
