@@ -41,20 +41,27 @@ simulation: ## seeded faults in simulated time; SEEDS=1000 for so many, SEED=N f
 mutants: ## that the simulation fails when weir misses a guard
 	$(GO) test -count=1 -timeout 30m $(TESTFLAGS) ./integration_test/simulation/mutants
 
-# redis-server for the scenarios; a C compiler because Linux' race detector is linked by it.
+# redis-server and nginx for the scenarios; a C compiler because Linux' race detector is linked by it.
+# No service of theirs is started: the tests have their own.
 deps:
 	@need=; \
 	command -v redis-server >/dev/null || need="redis-server"; \
+	command -v nginx >/dev/null || [ -x /usr/sbin/nginx ] || need="$$need nginx-light"; \
 	if [ "$$(uname)" = Linux ] && ! command -v gcc >/dev/null && ! command -v "$$($(GO) env CC)" >/dev/null; then \
 		need="$$need gcc libc6-dev"; fi; \
 	[ -n "$$need" ] || exit 0; \
 	if [ "$$(id -u)" = 0 ]; then sudo=; else sudo=sudo; fi; \
 	if command -v apt-get >/dev/null; then \
 		echo "installing $$need"; \
+		policy=/usr/sbin/policy-rc.d; mine=; \
+		if [ ! -e $$policy ]; then \
+			printf '#!/bin/sh\nexit 101\n' | $$sudo tee $$policy >/dev/null; $$sudo chmod +x $$policy; mine=1; fi; \
 		$$sudo apt-get update -qq && \
 		DEBIAN_FRONTEND=noninteractive $$sudo apt-get install -y -qq --no-install-recommends $$need >/dev/null; \
+		status=$$?; [ -z "$$mine" ] || $$sudo rm -f $$policy; exit $$status; \
 	elif command -v brew >/dev/null; then \
-		echo "installing redis"; brew install --quiet redis; \
+		need=$$(echo "$$need" | sed 's/redis-server/redis/; s/nginx-light/nginx/'); \
+		echo "installing $$need"; brew install --quiet $$need; \
 	else \
 		echo "please install $$need: here is neither apt-get nor brew" >&2; exit 1; \
 	fi

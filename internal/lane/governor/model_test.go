@@ -14,33 +14,33 @@ type model struct {
 	cfgRate float64
 	reset   bool // there is no state
 
-	limit                            float64
-	slowStart                        bool
-	state                            State
-	act                              float64
-	workers                          map[string]*modelWorker
-	count                            int
-	epoch                            int64
-	ws                               float64
-	h                                map[int]int
-	n, ov                            int
-	sum, sum2                        float64
-	peak                             int
-	settle, lastL                    float64
-	base                             float64
-	b                                [3]float64
-	baseOK                           float64
-	first, again                     bool
-	meanP, rr, pPrev                 float64
-	hot                              bool
-	hotT                             float64
-	latLim                           int
-	serL, serPL, serP                float64
-	serN                             int
-	prb                              bool
-	prbL                             float64
-	sure, prbO                       bool
-	rrSS, limSS, fbN, fbOK, cutF, sd float64
+	limit                                  float64
+	slowStart                              bool
+	state                                  State
+	act                                    float64
+	workers                                map[string]*modelWorker
+	count                                  int
+	epoch                                  int64
+	ws                                     float64
+	h                                      map[int]int
+	n, ov                                  int
+	sum, sum2                              float64
+	peak                                   int
+	settle, lastL                          float64
+	base                                   float64
+	b                                      [3]float64
+	baseOK                                 float64
+	first, again                           bool
+	meanP, rr, pPrev                       float64
+	hot                                    bool
+	hotT                                   float64
+	latLim                                 int
+	serL, serPL, serP                      float64
+	serN                                   int
+	prb                                    bool
+	prbL                                   float64
+	sure, prbO                             bool
+	rrSS, limSS, fbN, fbOK, cutF, cutL, sd float64
 
 	ceil, ceilU, hold, boost, refL, refM, holdX float64
 
@@ -75,7 +75,7 @@ func (m *model) fresh(limit, rate float64) {
 	*m = model{cfg: m.cfg, rep: m.rep, now: now,
 		limit: limit, slowStart: true, act: now, workers: map[string]*modelWorker{}, count: 1,
 		epoch: int64(math.Floor(now * 1000)), ws: now, h: map[int]int{},
-		baseOK: now, rr: 1, hold: 2, boost: 1, lastOK: now, fbOK: now, cutF: 1, cool: 0.5, R: rate, rH: 20, rB: 1, okT: now}
+		baseOK: now, rr: 1, hold: 2, boost: 1, lastOK: now, fbOK: now, cool: 0.5, R: rate, rH: 20, rB: 1, okT: now}
 }
 
 func (m *model) newRound() {
@@ -465,13 +465,14 @@ func (m *model) decide() {
 	if m.prb {
 		m.probed(p)
 	} else {
-		if share < 0.15 && (!reacts || m.slowStart || share > 0.5*m.cutF) {
+		if share < 0.15 && (!reacts || m.slowStart || m.limit <= 0.8*m.cutL && share > 0.5*m.cutF) {
 			m.fbN++
 			m.fb += math.Max(0.1, 1/(m.fbN+3)) * (share - m.fb)
 		}
-		m.cutF = 1
-		if reacts {
-			m.cutF = share
+		if !reacts {
+			m.cutL = 0
+		} else if m.cutL == 0 {
+			m.cutL, m.cutF = m.limit, share
 		}
 		if m.fb < 0.02 {
 			m.fbOK = m.now

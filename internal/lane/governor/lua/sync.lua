@@ -67,7 +67,7 @@ local function fresh(limit, rate)
     -- growth: the ceiling and until when, steps, what the last growth bought
     ceil = 0, ceilU = 0, hold = 2, boost = 1, refL = 0, refM = 0, holdX = 0,
     -- overload: its background share; the limit before; outages
-    fb = 0, fbN = 0, fbOK = now, cutF = 1, preL = 0, preT = 0, lastOK = now, cool = 0.5, openU = 0, saved = 0, prober = 0,
+    fb = 0, fbN = 0, fbOK = now, cutF = 0, cutL = 0, preL = 0, preT = 0, lastOK = now, cool = 0.5, openU = 0, saved = 0, prober = 0,
     -- quota
     R = rate, cfgR = 0, minR = 0, tat = 0, pause = 0, pEnd = 0, okS = 0, lastEv = 0, nextR = 0, rH = 20, rB = 1,
     okRate = 0, okT = now, okN = 0, hdrT = 0, rl = 0, guess = 0,
@@ -471,11 +471,11 @@ local function decide()
     probed(p)
   else
     -- A storm is no background, and neither is what a cut of the limit ends.
-    if share < 0.15 and (not reacts or s.ss == 1 or share > 0.5 * (s.cutF or 1)) then
+    if share < 0.15 and (not reacts or s.ss == 1 or s.L <= 0.8 * (s.cutL or 0) and share > 0.5 * s.cutF) then
       s.fbN = s.fbN + 1
       s.fb = s.fb + max(0.1, 1 / (s.fbN + 3)) * (share - s.fb)
     end
-    s.cutF = reacts and share or 1
+    if not reacts then s.cutL = 0 elseif (s.cutL or 0) == 0 then s.cutL, s.cutF = s.L, share end
     if s.fb < 0.02 then s.fbOK = now end
     if reacts then
       cut_overload(elapsed, share)
