@@ -41,6 +41,11 @@
 //	a batch is paused, has a deadline           TestAPausedBatchGoesOnWhenItIsResumed
 //	                                            TestADeadlineEndsABatch
 //	each host is a lane; slow ones wait alone   TestEachHostIsALaneAndASlowOneHoldsUpNoOther
+//	two bad hosts slow no other                 TestADeadAndAThrottledHostSlowNoOther
+//	a service is used to its limits             TestRealServicesAreUsedAndNotFlooded (nginx; WEIR_TEST_PHASE=30s)
+//	and not flooded, whatever happens           TestAServiceIsNotFloodedByFaults
+//	a service says nonsense                     TestNonsenseInRetryAfterIsNoPause
+//	                                            TestTenYearsOfRetryAfterEndWithTheOperatorsWord
 //	poison fails alone, in a minute             TestATaskThatKillsItsWorkersFailsAlone
 //	stops in order are no crashes               TestOrderlyStopsAreNoCrashes
 //	recovery after kill -9, timed               TestTasksOfKilledWorkersRunAgainInTime

@@ -64,19 +64,27 @@ func TestTicksGoOnWhileFactorialsAreComputed(t *testing.T) {
 // metric reads one from a worker that was started with --http.
 func metric(t *testing.T, worker *proc, name string) float64 {
 	t.Helper()
+	values := metricsOf(t, worker, name)
+	if len(values) != 1 {
+		t.Fatalf("%d metrics %s", len(values), name)
+	}
+	return values[0]
+}
+
+// metricsOf reads all whose name and labels match a pattern.
+func metricsOf(t *testing.T, worker *proc, pattern string) (values []float64) {
+	t.Helper()
 	addr := regexp.MustCompile(`msg="serving metrics and health" addr=(\S+)`).FindStringSubmatch(worker.stderr.String())
 	if addr == nil {
 		t.Fatal("the worker does not say where its metrics are")
 	}
-	value := regexp.MustCompile(`(?m)^` + name + ` (\S+)$`).FindStringSubmatch(get(t, "http://"+addr[1]+"/metrics"))
-	if value == nil {
-		t.Fatalf("no metric %s", name)
+	text := get(t, "http://"+addr[1]+"/metrics")
+	for _, line := range regexp.MustCompile(`(?m)^`+pattern+` (\S+)$`).FindAllStringSubmatch(text, -1) {
+		v, err := strconv.ParseFloat(line[len(line)-1], 64)
+		must(t, err)
+		values = append(values, v)
 	}
-	v, err := strconv.ParseFloat(value[1], 64)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return v
+	return values
 }
 
 func get(t *testing.T, url string) string {
