@@ -16,6 +16,8 @@ import (
 
 	"github.com/weir-tasks/weir/internal/attempt"
 	"github.com/weir-tasks/weir/internal/batch"
+	"github.com/weir-tasks/weir/internal/lane"
+	"github.com/weir-tasks/weir/internal/lane/governor"
 	"github.com/weir-tasks/weir/internal/telemetry"
 	"github.com/weir-tasks/weir/internal/work"
 )
@@ -208,7 +210,10 @@ func TestReadmesListOfCommandsIsThatOfHelp(t *testing.T) {
 func TestReadmesMetricsAreThoseServed(t *testing.T) {
 	t.Parallel()
 	metrics := telemetry.NewWorker()
-	metrics.Watch(func() work.Stat { return work.Stat{} })
+	governed := &governor.Stat{Grant: governor.Grant{Lease: time.Second}}
+	metrics.Watch(func() work.Stat { return work.Stat{Lanes: []lane.Stat{{Name: "a", Governed: governed}}} })
+	metrics.Result("a", governor.OK)
+	metrics.Sync("a", governor.Grant{Why: "slow start"}, time.Millisecond, nil)
 	metrics.Observe(attempt.Attempt{Type: "sleep", Lane: "sleep", Verdict: "failed", Class: batch.Timeout, Took: time.Second})
 	server, err := telemetry.Serve("127.0.0.1:0", metrics, func(context.Context) error { return nil })
 	if err != nil {

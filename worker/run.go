@@ -39,7 +39,7 @@ func run(ctx context.Context, c *config) error {
 
 	metrics := telemetry.NewWorker()
 	w, err := client.NewWorker(weir.WorkerOptions{
-		Name: c.Name, Concurrency: c.Concurrency, Lanes: c.Lanes, ShutdownTimeout: c.ShutdownTimeout, Observe: metrics.Observe, Log: log,
+		Name: c.Name, Concurrency: c.Concurrency, Lanes: c.Lanes, ShutdownTimeout: c.ShutdownTimeout, Observe: metrics.Observe, Watch: metrics, Log: log,
 	})
 	if err != nil {
 		return err

@@ -124,6 +124,7 @@ func (s *Set) serve(l *lane) {
 }
 
 func (s *Set) doneCall(name string, r governor.Result) {
+	s.watch.Result(name, r.Outcome)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	l := s.get(name)

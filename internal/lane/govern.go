@@ -25,12 +25,15 @@ const (
 
 	// told is the shortest time between two lines of the log about one lane's limit.
 	told = 5 * time.Second
+
+	// maxSaid bounds what is remembered of such lines.
+	maxSaid = 10_000
 )
 
 // Govern reports on the governed lanes until ctx ends. The permits it has then come back
 // to the others when their lease ends, 2 s later. rdb should send calls that come at once in one pipeline.
 func (s *Set) Govern(ctx context.Context, rdb redis.UniversalClient, log *slog.Logger) {
-	g := &governing{set: s, rdb: rdb, log: log, free: make(chan struct{}, atOnce), told: make(map[string]time.Time)}
+	g := &governing{set: s, rdb: rdb, log: log, free: make(chan struct{}, atOnce), told: make(map[string]time.Time), said: make(map[string]said)}
 	ticker := time.NewTicker(tick)
 	defer ticker.Stop()
 	for ctx.Err() == nil {
@@ -53,7 +56,8 @@ type governing struct {
 	reports sync.WaitGroup
 
 	mu   sync.Mutex
-	told map[string]time.Time
+	told map[string]time.Time // when it was told that a lane's record cannot be used
+	said map[string]said
 }
 
 // look sends the reports that are due, and frees what time alone has freed.
@@ -114,7 +118,9 @@ func (g *governing) report(ctx context.Context, name string, l *lane) {
 		return
 	}
 	r := local.Report(s.now(), wants)
+	began := time.Now()
 	grant, err := governor.Sync(ctx, g.rdb, name, r)
+	s.watch.Sync(name, grant, time.Since(began), err)
 	if err != nil {
 		local.Lost(s.now(), r)
 		g.failed(ctx, name, err)
@@ -157,24 +163,39 @@ func (g *governing) failed(ctx context.Context, name string, err error) {
 	g.log.Debug("report on a lane", "lane", name, "err", err)
 }
 
-// tell logs what this worker's report has changed for all.
+// said is the last line of the log about a lane's limit.
+type said struct {
+	at    time.Time
+	state governor.State
+}
+
+// tell logs what this worker's report has changed for all: the state whenever it is another,
+// else what matters, and not more often than told. To probe is part of an outage.
 func (g *governing) tell(name string, grant governor.Grant) {
 	if grant.Why == "" {
 		return
 	}
+	state := grant.State
+	if state == governor.Probing {
+		state = governor.Outage
+	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	now := g.set.now()
-	small := grant.From > 0 && 5*max(grant.Limit-grant.From, grant.From-grant.Limit) < grant.From
-	if grant.State == governor.Open && (small || now.Sub(g.told[name]) < told) {
+	now, last := g.set.now(), g.said[name]
+	small := state == governor.Open && grant.From > 0 && 5*max(grant.Limit-grant.From, grant.From-grant.Limit) < grant.From
+	if state == last.state && (small || now.Sub(last.at) < told) {
 		return
 	}
-	g.told[name] = now
-	if grant.State != governor.Open {
+	if len(g.said) >= maxSaid {
+		clear(g.said)
+	}
+	g.said[name] = said{now, state}
+	switch {
+	case state != governor.Open:
 		g.log.Info(fmt.Sprintf("lane %s %v: %s", name, grant.State, grant.Why))
-		return
+	default:
+		g.log.Info(fmt.Sprintf("lane %s limit %d -> %d: %s", name, grant.From, grant.Limit, grant.Why))
 	}
-	g.log.Info(fmt.Sprintf("lane %s limit %d -> %d: %s", name, grant.From, grant.Limit, grant.Why))
 }
 
 // governedKey is the set of lanes that are governed because of the tasks in them.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -339,4 +340,37 @@ func TestAWorkersOwnLimitHoldsBesideTheGovernors(t *testing.T) {
 		}
 		set.Return("a", 3)
 	})
+}
+
+// What is logged of a lane: each change of its state; of its limit what is a fifth of it, and
+// not more often than every 5 s; nothing by those whose report has changed nothing.
+func TestLogLinesAreFew(t *testing.T) {
+	var out strings.Builder
+	set := NewSet("w", 1)
+	now := time.Now()
+	set.now = func() time.Time { return now }
+	g := &governing{set: set, log: slog.New(slog.NewTextHandler(&out, nil)), said: make(map[string]said)}
+	for _, step := range []struct {
+		after time.Duration
+		grant governor.Grant
+		want  string
+	}{
+		{0, governor.Grant{From: 4, Limit: 8}, ""},
+		{0, governor.Grant{From: 4, Limit: 8, Why: "slow start"}, "lane a limit 4 -> 8: slow start"},
+		{time.Second, governor.Grant{From: 8, Limit: 16, Why: "slow start"}, ""},
+		{5 * time.Second, governor.Grant{From: 100, Limit: 105, Why: "probes upwards"}, ""},
+		{0, governor.Grant{From: 100, Limit: 75, Why: "overload 3%"}, "lane a limit 100 -> 75: overload 3%"},
+		{time.Second, governor.Grant{State: governor.Paused, Why: "the service asked to wait 9 s"}, "lane a paused: the service asked to wait 9 s"},
+		{time.Second, governor.Grant{State: governor.Paused, Why: "the service asked to wait 9 s"}, ""},
+		{time.Second, governor.Grant{State: governor.Outage, Why: "outage: 3 of 3 failed"}, "lane a outage: outage: 3 of 3 failed"},
+		{time.Second, governor.Grant{State: governor.Probing, Why: "outage: 1 of 1 failed"}, ""},
+		{time.Second, governor.Grant{From: 0, Limit: 4, Why: "recovered, ramp to 42"}, "lane a limit 0 -> 4: recovered, ramp to 42"},
+	} {
+		now = now.Add(step.after)
+		out.Reset()
+		g.tell("a", step.grant)
+		if got := out.String(); (step.want == "") != (got == "") || !strings.Contains(got, step.want) {
+			t.Errorf("%+v is told as %q, want %q", step.grant, got, step.want)
+		}
+	}
 }

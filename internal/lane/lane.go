@@ -33,6 +33,7 @@ const few = 4
 type Set struct {
 	worker string
 	now    func() time.Time
+	watch  Watcher
 
 	mu     sync.Mutex
 	slots  int
@@ -44,6 +45,19 @@ type Set struct {
 	freed  chan struct{}
 	stir   chan struct{} // the governor is to look at its lanes
 }
+
+// Watcher hears what happens in a worker's lanes. It must not call the Set.
+type Watcher interface {
+	// Result is told how each request was answered.
+	Result(lane string, o governor.Outcome)
+	// Sync is told of each report to a lane's governor: its answer, or err.
+	Sync(lane string, g governor.Grant, took time.Duration, err error)
+}
+
+type deaf struct{}
+
+func (deaf) Result(string, governor.Outcome)                   {}
+func (deaf) Sync(string, governor.Grant, time.Duration, error) {}
 
 type lane struct {
 	kind     kind
@@ -72,10 +86,13 @@ const (
 // unique per start of a process.
 func NewSet(worker string, slots int) *Set {
 	return &Set{
-		worker: worker, slots: slots, now: time.Now, lanes: make(map[string]*lane),
+		worker: worker, slots: slots, now: time.Now, watch: deaf{}, lanes: make(map[string]*lane),
 		freed: make(chan struct{}, 1), stir: make(chan struct{}, 1),
 	}
 }
+
+// Watch makes w hear what happens. Call it before anything else.
+func (s *Set) Watch(w Watcher) { s.watch = w }
 
 // Slots is how many tasks the worker runs at once.
 func (s *Set) Slots() int { return s.slots }
@@ -239,6 +256,7 @@ func (s *Set) Return(name string, n int) {
 
 // Done gives a permit back, and tells how the service answered.
 func (s *Set) Done(name string, r governor.Result) {
+	s.watch.Result(name, r.Outcome)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	l := s.back(name, 1)

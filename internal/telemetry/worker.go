@@ -9,7 +9,8 @@ import (
 	"github.com/weir-tasks/weir/internal/work"
 )
 
-// Names of the metrics. Labels are bounded: types and verdicts are fixed sets.
+// Names of the metrics. Labels are bounded: types and verdicts are fixed sets, and so many
+// lanes have a label of their own.
 const (
 	attemptsTotal  = "weir_attempts_total"
 	attemptSeconds = "weir_attempt_duration_seconds"
@@ -23,6 +24,7 @@ type Worker struct {
 	registry *prometheus.Registry
 	attempts *prometheus.CounterVec
 	seconds  *prometheus.HistogramVec
+	*lanes
 }
 
 // NewWorker returns a worker's metrics on a registry of their own.
@@ -36,7 +38,9 @@ func NewWorker() *Worker {
 			Name: attemptSeconds, Help: "How long handlers ran.",
 			Buckets: prometheus.ExponentialBuckets(0.001, 2.5, 14),
 		}, []string{"type"}),
+		lanes: newLanes(),
 	}
+	m.lanes.register(m.registry)
 	m.registry.MustRegister(m.attempts, m.seconds, collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
@@ -53,6 +57,7 @@ func (m *Worker) Observe(a attempt.Attempt) {
 // Watch adds the gauges of a worker's state.
 func (m *Worker) Watch(stat func() work.Stat) {
 	m.registry.MustRegister(
+		&laneGauges{lanes: m.lanes, stat: stat},
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: inFlight, Help: "Handlers that run, stuck ones too.",
 		}, func() float64 { return float64(stat().InFlight) }),

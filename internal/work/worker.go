@@ -42,6 +42,8 @@ type Options struct {
 	ShutdownTimeout time.Duration
 	// Observe, if set, is told of every attempt's end.
 	Observe func(attempt.Attempt)
+	// Watch, if set, hears what happens in the lanes.
+	Watch lane.Watcher
 	// Trouble, if set, hears when Redis does not answer, and, with a nil error, when
 	// it answers again.
 	Trouble func(err error, next time.Duration)
@@ -89,6 +91,9 @@ func New(rdb, fast redis.UniversalClient, ledger *batch.Ledger, o Options) (*Wor
 	}
 	w := &Worker{opts: o, id: fmt.Sprintf("%s %s", Name(), rand.Text()), fast: fast}
 	w.lanes = lane.NewSet(w.id, o.Concurrency)
+	if o.Watch != nil {
+		w.lanes.Watch(o.Watch)
+	}
 	for _, t := range tasks.All() {
 		if p := t.Policy(); p.Concurrency > 0 {
 			w.lanes.Limit(p.Lane, p.Concurrency)

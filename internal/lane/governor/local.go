@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strconv"
 	"sync"
 	"time"
 )
@@ -20,6 +21,14 @@ const (
 	Timeout           // nobody answered in time
 	Cancelled         // we gave up for reasons of our own: says nothing about the service
 )
+
+func (o Outcome) String() string {
+	names := [...]string{"ok", "error", "overload", "throttled", "timeout", "cancelled"}
+	if o < 0 || int(o) >= len(names) {
+		return "outcome " + strconv.Itoa(int(o))
+	}
+	return names[o]
+}
 
 // Result is one request, over.
 type Result struct {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -95,6 +96,34 @@ type Grant struct {
 	// all workers but the one whose call it was.
 	Why  string
 	From int
+}
+
+// kinds are the beginnings of what Why may be, each with its word.
+var kinds = []struct{ begins, kind string }{
+	{"overload", "overload"},
+	{"its overload was not", "growth"},
+	{"latency", "latency"},
+	{"the service is slower", "latency"},
+	{"the baseline", "latency"},
+	{"no gain", "gain"},
+	{"grows", "growth"},
+	{"slow start", "growth"},
+	{"probes", "growth"},
+	{"the service asked", "throttled"},
+	{"outage", "outage"},
+	{"recovered", "recovery"},
+	{"paused by the operator", "operator"},
+	{"resumed by the operator", "operator"},
+}
+
+// Kind is Why in one word, of a few.
+func (g Grant) Kind() string {
+	for _, k := range kinds {
+		if strings.HasPrefix(g.Why, k.begins) {
+			return k.kind
+		}
+	}
+	return "other"
 }
 
 // Sync reports to a lane's governor and returns what the worker is leased. Errors are

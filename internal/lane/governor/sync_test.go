@@ -428,3 +428,21 @@ func BenchmarkSync(b *testing.B) {
 		})
 	}
 }
+
+// All that the script may give as its reason has a word.
+func TestEveryReasonHasAKind(t *testing.T) {
+	var reasons []string
+	for _, m := range regexp.MustCompile(`(?:\bset\(.*, (?:string\.format\()?|why = (?:.* (?:and|or) )?(?:string\.format\()?)'([^']+)'`).FindAllStringSubmatch(syncSrc, -1) {
+		if m[1] != "new" {
+			reasons = append(reasons, m[1])
+		}
+	}
+	if len(reasons) < 10 {
+		t.Fatalf("found only %q", reasons)
+	}
+	for _, why := range reasons {
+		if kind := (Grant{Why: why}).Kind(); kind == "other" {
+			t.Errorf("%q has no kind", why)
+		}
+	}
+}
