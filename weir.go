@@ -322,6 +322,20 @@ func (c *Client) Lane(ctx context.Context, name string) (*lane.Overview, error) 
 	return lane.Get(ctx, c.rdb, name)
 }
 
+// Autoscale says how many workers there should be for what waits now. A worker of this
+// process, where there is one, knows how long tasks of lanes take; it may be nil.
+func (c *Client) Autoscale(ctx context.Context, w *work.Worker) (*lane.Signal, error) {
+	cluster, err := work.Cluster(c.rdb)
+	if err != nil {
+		return nil, err
+	}
+	var took func(string) time.Duration
+	if w != nil {
+		took = w.Took
+	}
+	return lane.Demands(ctx, c.rdb, cluster, took)
+}
+
 // Cancel gives a batch up: every task without an outcome gets the outcome
 // cancelled. It returns when all have one, or when ctx ends.
 func (c *Client) Cancel(ctx context.Context, name string) error {

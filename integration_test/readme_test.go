@@ -212,6 +212,10 @@ func TestReadmesMetricsAreThoseServed(t *testing.T) {
 	metrics := telemetry.NewWorker()
 	governed := &governor.Stat{Grant: governor.Grant{Lease: time.Second}}
 	metrics.Watch(func() work.Stat { return work.Stat{Lanes: []lane.Stat{{Name: "a", Governed: governed}}} })
+	metrics.Autoscale(func(context.Context) (*lane.Signal, error) {
+		soon := 1.0
+		return &lane.Signal{Drain: &soon, Lanes: []lane.Demand{{Lane: "a", Drain: &soon}}}, nil
+	})
 	metrics.Result("a", governor.OK)
 	metrics.Sync("a", governor.Grant{Why: "slow start"}, time.Millisecond, nil)
 	metrics.Observe(attempt.Attempt{Type: "sleep", Lane: "sleep", Verdict: "failed", Class: batch.Timeout, Took: time.Second})

@@ -14,6 +14,7 @@ import (
 	"github.com/weir-tasks/weir/internal/cli"
 	"github.com/weir-tasks/weir/internal/lane"
 	"github.com/weir-tasks/weir/internal/lane/governor"
+	"github.com/weir-tasks/weir/internal/work"
 	"github.com/weir-tasks/weir/tasks"
 )
 
@@ -33,7 +34,11 @@ func (c *lanesCmd) Run(ctx context.Context, common *cli.Common) error {
 		if err != nil {
 			return err
 		}
-		if err := printLanes(os.Stdout, all, c.JSON); err != nil {
+		cluster, err := work.Cluster(client.Redis())
+		if err != nil {
+			return err
+		}
+		if err := printLanes(os.Stdout, all, c.JSON, cluster); err != nil {
 			return err
 		}
 		if len(all) == 0 && !c.JSON {
@@ -50,11 +55,11 @@ func (c *lanesCmd) Run(ctx context.Context, common *cli.Common) error {
 	}
 }
 
-func printLanes(w io.Writer, all []*lane.Overview, asJSON bool) error {
+func printLanes(w io.Writer, all []*lane.Overview, asJSON bool, cluster lane.Cluster) error {
 	if asJSON {
 		out := json.NewEncoder(w)
 		for _, o := range all {
-			if err := out.Encode(jsonLane(o)); err != nil {
+			if err := out.Encode(jsonLane(o, cluster)); err != nil {
 				return err
 			}
 		}
@@ -66,7 +71,7 @@ func printLanes(w io.Writer, all []*lane.Overview, asJSON bool) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(t, "LANE\tSTATE\tLIMIT\tIN FLIGHT\tPENDING\tLATER\tRATE\tLATENCY\tWAITS FOR")
 	for _, o := range all {
-		j := jsonLane(o)
+		j := jsonLane(o, cluster)
 		limit, rate, latency := "-", "-", "-"
 		if o.Governed != nil {
 			limit = fmt.Sprint(j.Limit)
@@ -98,6 +103,9 @@ type laneLine struct {
 	PauseMS  int64         `json:"pause_ms"`
 	Why      string        `json:"why"`
 	Waits    string        `json:"waits"`
+	Oldest   int64         `json:"oldest_ms"`
+	Drain    *float64      `json:"drain_seconds"`
+	Wanted   float64       `json:"workers_wanted"`
 	Config   *laneSettings `json:"config,omitempty"`
 }
 
@@ -110,8 +118,10 @@ type laneSettings struct {
 	Paused bool    `json:"paused,omitempty"`
 }
 
-func jsonLane(o *lane.Overview) laneLine {
-	j := laneLine{Lane: o.Name, State: "open", Active: o.InFlight(), Pending: o.Pending, Later: o.Later, Waits: o.Waits()}
+func jsonLane(o *lane.Overview, cluster lane.Cluster) laneLine {
+	d := o.Demand(cluster, 0)
+	j := laneLine{Lane: o.Name, State: "open", Active: o.InFlight(), Pending: o.Pending, Later: o.Later, Waits: o.Waits(),
+		Oldest: o.Oldest.Milliseconds(), Drain: d.Drain, Wanted: d.Workers}
 	if o.Config.Paused {
 		j.State = governor.Held.String()
 	}
@@ -164,7 +174,7 @@ func (c *laneCmd) Run(ctx context.Context, common *cli.Common) error {
 	if err != nil {
 		return err
 	}
-	return printLanes(os.Stdout, []*lane.Overview{o}, false)
+	return printLanes(os.Stdout, []*lane.Overview{o}, false, lane.Cluster{})
 }
 
 // change does what the flags say.

@@ -9,6 +9,7 @@ import (
 
 	"github.com/weir-tasks/weir"
 	"github.com/weir-tasks/weir/internal/cli"
+	"github.com/weir-tasks/weir/internal/lane"
 	"github.com/weir-tasks/weir/internal/telemetry"
 	"github.com/weir-tasks/weir/internal/work"
 	"github.com/weir-tasks/weir/tasks"
@@ -45,6 +46,7 @@ func run(ctx context.Context, c *config) error {
 		return err
 	}
 	metrics.Watch(w.Stat)
+	metrics.Autoscale(func(ctx context.Context) (*lane.Signal, error) { return client.Autoscale(ctx, w) })
 	if c.HTTP != "" {
 		ping := func(ctx context.Context) error { return client.Redis().Ping(ctx).Err() }
 		server, err := telemetry.Serve(c.HTTP, metrics, ping)

@@ -71,6 +71,7 @@ type lane struct {
 	ready    time.Time       // when time alone may give it permits
 	idle     time.Time       // since when
 	called   bool            // handlers take permits of it: it is governed, whatever others say
+	took     time.Duration   // how long its tasks take, of late; 0: none has ended
 	waiters  []*waiter       // for Acquire, the longest waiting first
 }
 
@@ -260,10 +261,32 @@ func (s *Set) Done(name string, r governor.Result) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	l := s.back(name, 1)
+	l.learnTook(r)
 	if l.local != nil && l.local.Done(s.now(), r) {
 		s.wake()
 	}
 	s.loosen(name, l)
+}
+
+// learnTook follows how long tasks take.
+func (l *lane) learnTook(r governor.Result) {
+	switch {
+	case r.Outcome == governor.Cancelled || r.Latency <= 0:
+	case l.took == 0:
+		l.took = r.Latency
+	default:
+		l.took += (r.Latency - l.took) / 16
+	}
+}
+
+// Took is how long tasks of a lane take in this worker, of late, or 0.
+func (s *Set) Took(name string) time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if l := s.lanes[name]; l != nil {
+		return l.took
+	}
+	return 0
 }
 
 func (s *Set) back(name string, n int) *lane {

@@ -17,6 +17,8 @@ type Overview struct {
 	Name string
 	// Pending tasks wait for a permit, Later ones for their time, Active ones are run.
 	Pending, Later, Active int64
+	// Oldest is how long the first of the pending ones has waited.
+	Oldest time.Duration
 	// Governed is how its governor sees it; nil where it has none, or has been idle for an hour.
 	Governed *governor.View
 	// Config is what the operator wants; zero where nobody said.
@@ -74,8 +76,8 @@ func round(d time.Duration) string {
 // ErrUnknown says that nothing in Redis has to do with a lane.
 var ErrUnknown = errors.New("no such lane")
 
-// List returns all lanes there are, by name.
-func List(ctx context.Context, rdb redis.UniversalClient) ([]*Overview, error) {
+// Names are all lanes there are, in order.
+func Names(ctx context.Context, rdb redis.UniversalClient) ([]string, error) {
 	queues, err := rdb.SMembers(ctx, queue.All).Result()
 	if err != nil {
 		return nil, fmt.Errorf("list lanes: %w", err)
@@ -86,7 +88,16 @@ func List(ctx context.Context, rdb redis.UniversalClient) ([]*Overview, error) {
 	}
 	names = append(names, queues...)
 	slices.Sort(names)
-	return overviews(ctx, rdb, slices.Compact(names))
+	return slices.Compact(names), nil
+}
+
+// List returns all lanes there are, by name.
+func List(ctx context.Context, rdb redis.UniversalClient) ([]*Overview, error) {
+	names, err := Names(ctx, rdb)
+	if err != nil {
+		return nil, err
+	}
+	return overviews(ctx, rdb, names)
 }
 
 // Get returns one lane, or ErrUnknown.
@@ -106,36 +117,84 @@ func Get(ctx context.Context, rdb redis.UniversalClient, name string) (*Overview
 }
 
 func overviews(ctx context.Context, rdb redis.UniversalClient, names []string) ([]*Overview, error) {
-	announced, err := Announced(ctx, rdb)
+	all, err := counted(ctx, rdb, names)
 	if err != nil {
 		return nil, err
 	}
-	pipe := rdb.Pipeline()
-	type counts struct{ pending, active, scheduled, retry *redis.IntCmd }
-	of := make([]counts, len(names))
-	for i, name := range names {
-		of[i] = counts{pipe.LLen(ctx, queue.Pending(name)), pipe.LLen(ctx, queue.Active(name)),
-			pipe.ZCard(ctx, queue.Scheduled(name)), pipe.ZCard(ctx, queue.Retry(name))}
+	return all, detailed(ctx, rdb, all)
+}
+
+// counted are lanes with what is in their queues.
+func counted(ctx context.Context, rdb redis.UniversalClient, names []string) (all []*Overview, err error) {
+	for chunk := range slices.Chunk(names, 500) {
+		pipe := rdb.Pipeline()
+		type counts struct{ pending, active, scheduled, retry *redis.IntCmd }
+		of := make([]counts, len(chunk))
+		for i, name := range chunk {
+			of[i] = counts{pipe.LLen(ctx, queue.Pending(name)), pipe.LLen(ctx, queue.Active(name)),
+				pipe.ZCard(ctx, queue.Scheduled(name)), pipe.ZCard(ctx, queue.Retry(name))}
+		}
+		if _, err := pipe.Exec(ctx); err != nil {
+			return nil, fmt.Errorf("look at lanes: %w", err)
+		}
+		for i, name := range chunk {
+			all = append(all, &Overview{Name: name, Pending: of[i].pending.Val(), Active: of[i].active.Val(), Later: of[i].scheduled.Val() + of[i].retry.Val()})
+		}
 	}
-	if _, err := pipe.Exec(ctx); err != nil {
-		return nil, fmt.Errorf("look at lanes: %w", err)
+	return all, nil
+}
+
+// detailed adds how lanes are governed, what their operators want, and how long the oldest
+// of their tasks has waited.
+func detailed(ctx context.Context, rdb redis.UniversalClient, all []*Overview) error {
+	names, err := Announced(ctx, rdb)
+	if err != nil {
+		return err
 	}
-	var all []*Overview
-	for i, name := range names {
-		o := &Overview{Name: name, Pending: of[i].pending.Val(), Active: of[i].active.Val(), Later: of[i].scheduled.Val() + of[i].retry.Val()}
-		if slices.Contains(announced, name) {
-			view, busy, err := governor.Look(ctx, rdb, name)
+	announced := make(map[string]bool, len(names))
+	for _, name := range names {
+		announced[name] = true
+	}
+	for _, o := range all {
+		if announced[o.Name] {
+			view, busy, err := governor.Look(ctx, rdb, o.Name)
 			if err != nil {
-				return nil, err
+				return err
 			}
 			if busy {
 				o.Governed = &view
 			}
 		}
-		if o.Config, err = governor.LoadConfig(ctx, rdb, name); err != nil {
-			return nil, err
+		if o.Config, err = governor.LoadConfig(ctx, rdb, o.Name); err != nil {
+			return err
 		}
-		all = append(all, o)
 	}
-	return all, nil
+	return aged(ctx, rdb, all)
+}
+
+func aged(ctx context.Context, rdb redis.UniversalClient, all []*Overview) error {
+	now, err := rdb.Time(ctx).Result()
+	if err != nil {
+		return fmt.Errorf("look at lanes: %w", err)
+	}
+	for chunk := range slices.Chunk(all, 500) {
+		since, err := queue.PendingSince(ctx, rdb, namesOf(chunk))
+		if err != nil {
+			return err
+		}
+		for i, o := range chunk {
+			if !since[i].IsZero() {
+				o.Oldest = max(now.Sub(since[i]), 0)
+			}
+		}
+	}
+	return nil
+}
+
+func namesOf(all []*Overview) []string {
+	names := make([]string, len(all))
+	for i, o := range all {
+		names[i] = o.Name
+	}
+	return names
 }

@@ -2,10 +2,12 @@ package queue
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 )
@@ -109,4 +111,37 @@ func Waiting(ctx context.Context, rdb redis.UniversalClient, lanes []string) ([]
 		}
 	}
 	return waiting, nil
+}
+
+// PendingSince is since when the next task of each of lanes waits, by the clock of whoever
+// put it there; zero where none does, or it is not known.
+func PendingSince(ctx context.Context, rdb redis.UniversalClient, lanes []string) ([]time.Time, error) {
+	pipe := rdb.Pipeline()
+	next := make([]*redis.StringCmd, len(lanes))
+	for i, lane := range lanes {
+		next[i] = pipe.LIndex(ctx, Pending(lane), -1)
+	}
+	if _, err := pipe.Exec(ctx); err != nil && !errors.Is(err, redis.Nil) {
+		return nil, fmt.Errorf("look how long tasks wait in %d lanes: %w", len(lanes), err)
+	}
+	pipe = rdb.Pipeline()
+	since := make([]*redis.StringCmd, len(lanes))
+	for i, lane := range lanes {
+		if next[i].Err() == nil {
+			since[i] = pipe.HGet(ctx, TaskPrefix(lane)+next[i].Val(), "pending_since")
+		}
+	}
+	if _, err := pipe.Exec(ctx); err != nil && !errors.Is(err, redis.Nil) {
+		return nil, fmt.Errorf("look how long tasks wait in %d lanes: %w", len(lanes), err)
+	}
+	times := make([]time.Time, len(lanes))
+	for i := range since {
+		if since[i] == nil {
+			continue
+		}
+		if ns, err := since[i].Int64(); err == nil && ns > 0 {
+			times[i] = time.Unix(0, ns)
+		}
+	}
+	return times, nil
 }

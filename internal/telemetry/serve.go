@@ -10,7 +10,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
-// Server serves /metrics, /healthz (alive) and /readyz (Redis answers).
+// Server serves /metrics, /healthz (alive), /readyz (Redis answers), and /autoscale (how many
+// workers there should be) if the metrics have that.
 type Server struct {
 	http     *http.Server
 	listener net.Listener
@@ -24,6 +25,9 @@ func Serve(addr string, m *Worker, ping func(context.Context) error) (*Server, e
 	}
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{}))
+	if m.autoscale != nil {
+		mux.Handle("GET /autoscale", m.autoscale)
+	}
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
 		ctx, cancel := context.WithTimeout(r.Context(), 2*time.Second)

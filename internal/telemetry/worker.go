@@ -25,6 +25,7 @@ type Worker struct {
 	attempts *prometheus.CounterVec
 	seconds  *prometheus.HistogramVec
 	*lanes
+	autoscale *autoscale // nil unless Autoscale was called
 }
 
 // NewWorker returns a worker's metrics on a registry of their own.

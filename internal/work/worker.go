@@ -255,3 +255,21 @@ type Stat struct {
 func (w *Worker) Stat() Stat {
 	return Stat{InFlight: w.lanes.InFlight(), Stuck: w.runner.Stuck(), Lanes: w.lanes.Stats(), Clock: time.Duration(w.clock.offset.Load())}
 }
+
+// Took is how long tasks of a lane take in this worker, of late, or 0 if that is not known.
+func (w *Worker) Took(name string) time.Duration { return w.lanes.Took(name) }
+
+// Cluster is the workers that live, as asynq's own record has them.
+func Cluster(rdb redis.UniversalClient) (c lane.Cluster, err error) {
+	servers, err := asynq.NewInspectorFromRedisClient(rdb).Servers()
+	if err != nil {
+		return c, fmt.Errorf("list workers: %w", err)
+	}
+	for _, s := range servers {
+		if _, ours := s.Queues[gate.Placeholder]; ours {
+			c.Workers++
+			c.Slots += s.Concurrency / overlap
+		}
+	}
+	return c, nil
+}
