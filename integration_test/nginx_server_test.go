@@ -26,6 +26,8 @@ type nginx struct {
 	port    int
 	backend string // the handler's address
 	proc    *proc
+
+	limits []limitAt // its lane's, of those who had one
 }
 
 const nginxConf = `

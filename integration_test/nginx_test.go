@@ -86,14 +86,17 @@ func loads(phase time.Duration) []load {
 
 // fourWorkers is one producer with endless work.
 func fourWorkers(t *testing.T, n *nginx) func() int64 {
-	url := conntest.Server(t).URL()
+	server := conntest.Server(t)
+	url := server.URL()
 	var workers []*proc
 	for range 4 {
 		workers = append(workers, startWorker(t, url, "--concurrency", "125", "--http", "127.0.0.1:0"))
 	}
 	p := startProducer(t, url, "run", "http", "--repeat", "100000000", "--retries", "100", "--quiet", "--out", os.DevNull,
 		"--payload", fmt.Sprintf(`{"url":"http://%s/{n}"}`, n.addr()))
+	stop := limits(t, server, n.lane())
 	return func() (failed int64) {
+		n.limits = stop()
 		for _, w := range workers {
 			for _, n := range metricsOf(t, w, `weir_attempts_total\{.*verdict="(?:retry|throttled|failed)".*\}`) {
 				failed += int64(n)
@@ -206,6 +209,7 @@ func measure(t *testing.T, sc serviceScenario, l load) figures {
 		n.stop()
 	}
 	all := slices.DeleteFunc(n.requests(), func(r request) bool { return r.at > begins[len(sc.phases)] })
+	writeCSV(t, sc.name, sc.phases, begins, all, n.limits)
 	return figuresOf(sc.phases, begins, all, failed)
 }
 
