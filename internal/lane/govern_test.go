@@ -165,10 +165,11 @@ func TestARetryAfterHoldsAllWorkers(t *testing.T) {
 func TestAWorkerThatNeverCallsDoneHarmsNobody(t *testing.T) {
 	inBubble(t, func(c *cluster, s *service) {
 		stuck := c.govern(10)
-		stuck.Learn("a", true)
-		took := 0
 		c.worker("w1", 50, s)
 		c.worker("w2", 50, s)
+		time.Sleep(10 * time.Second) // alone on a new lane it would have all four of its permits
+		stuck.Learn("a", true)
+		took := 0
 		for range 300 { // 30 s
 			stuck.Backlog("a", 1000)
 			took += stuck.Take("a", 10)
