@@ -17,7 +17,7 @@ const (
 	// tick is how often the lanes are looked at: a pause that ends, a report that is due.
 	tick = 20 * time.Millisecond
 
-	// lingers is how long a lane without work is reported on, and keeps its permits.
+	// lingers is how long a lane that needs none is reported on, and keeps its permits.
 	lingers = time.Second
 
 	// atOnce is how many reports may be under way.
@@ -93,7 +93,7 @@ func (s *Set) due() map[string]*lane {
 			continue
 		}
 		switch {
-		case l.inFlight > 0 || l.backlog > 0 || len(l.waiters) > 0:
+		case s.uses(l):
 			l.idle = time.Time{}
 		case l.idle.IsZero():
 			l.idle = now
@@ -106,6 +106,12 @@ func (s *Set) due() map[string]*lane {
 		due[name] = l
 	}
 	return due
+}
+
+// uses says that a lane needs its permits, or asks for some. With no slot left for what
+// waits in it, it needs none: they are others' meanwhile.
+func (s *Set) uses(l *lane) bool {
+	return l.inFlight > 0 || len(l.waiters) > 0 || l.backlog > 0 && (l.refused || s.used < s.slots)
 }
 
 func (g *governing) report(ctx context.Context, name string, l *lane) {

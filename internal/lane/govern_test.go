@@ -375,3 +375,45 @@ func TestLogLinesAreFew(t *testing.T) {
 		}
 	}
 }
+
+// Where all slots are in use by some lanes, the others cost nothing: ten thousand of them
+// would keep Redis busy with reports.
+func TestLanesThatWaitForSlotsAreNotReportedOn(t *testing.T) {
+	inBubble(t, func(c *cluster, _ *service) {
+		set := c.govern(2)
+		lanes := []string{"a", "b", "c", "d", "e"}
+		set.Governed(lanes)
+		asked := func() (n int) {
+			for _, st := range set.Stats() {
+				if st.Governed != nil {
+					n++
+				}
+			}
+			return n
+		}
+		for _, name := range lanes {
+			set.Take(name, 1)
+			time.Sleep(time.Second)
+			if n := set.Take(name, 1); n != 1 {
+				t.Fatalf("%d permits", n)
+			}
+			set.Return(name, 1)
+			set.Backlog(name, 1)
+		}
+		if n := asked(); n != len(lanes) {
+			t.Errorf("with slots free %d lanes are reported on", n)
+		}
+		set.Learn("plain", false)
+		set.Take("plain", 2)
+		time.Sleep(3 * time.Second)
+		if n := asked(); n != 0 {
+			t.Errorf("without slots %d lanes are reported on", n)
+		}
+		set.Return("plain", 1)
+		set.Take("a", 1)
+		time.Sleep(time.Second)
+		if n := set.Take("a", 1); n != 1 {
+			t.Errorf("%d permits when there is a slot again", n)
+		}
+	})
+}
