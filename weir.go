@@ -120,7 +120,7 @@ func (c *Client) Redis() redis.UniversalClient { return c.rdb }
 
 // Close stops the client's workers, and ends the connection and the embedded Redis. Where
 // a worker cannot stop, since Redis does not answer, it returns an error and leaves them
-// open: the worker still uses them.
+// open: the worker still uses them. Close may be called again then.
 func (c *Client) Close() error {
 	var errs []error
 	c.mu.Lock()
@@ -128,10 +128,10 @@ func (c *Client) Close() error {
 	for _, w := range c.workers {
 		errs = append(errs, w.Stop())
 	}
-	c.workers = nil
 	if err := errors.Join(errs...); err != nil {
 		return err // what has not stopped still uses the connections
 	}
+	c.workers = nil
 	if c.fast != nil {
 		errs = append(errs, c.fast.Close())
 	}

@@ -75,6 +75,7 @@ type Worker struct {
 	cancel  context.CancelFunc
 	others  sync.WaitGroup
 	stop    sync.Once
+	gone    chan struct{} // closed when all has stopped
 }
 
 // New returns a worker. fast sends single commands: rdb itself, or something that
@@ -89,7 +90,7 @@ func New(rdb, fast redis.UniversalClient, ledger *batch.Ledger, o Options) (*Wor
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	w := &Worker{opts: o, id: fmt.Sprintf("%s %s", Name(), rand.Text()), fast: fast}
+	w := &Worker{opts: o, id: fmt.Sprintf("%s %s", Name(), rand.Text()), fast: fast, gone: make(chan struct{})}
 	w.lanes = lane.NewSet(w.id, o.Concurrency)
 	if o.Watch != nil {
 		w.lanes.Watch(o.Watch)
@@ -202,39 +203,38 @@ func (w *Worker) Start() error {
 
 // Stop takes nothing new, lets running tasks finish within ShutdownTimeout, gives
 // the rest back, and returns when all is done. Where Redis does not answer it
-// returns graceToStop later at the latest, with an error. It may be called more
-// than once, and before Start.
+// returns graceToStop later at the latest, with an error; called again, it waits once
+// more for what had not ended. It may be called before Start.
 func (w *Worker) Stop() error {
 	if w.cancel == nil {
 		return nil
 	}
-	var err error
-	w.stop.Do(func() { err = w.halt() })
-	return err
-}
-
-// halt is Stop, once. The order: first the gate, so that no task is taken and then
-// given back; then asynq, whose running tasks still need the ledger; then attempts
-// that asynq has given up; last what only watches.
-func (w *Worker) halt() error {
 	ctx, cancel := context.WithTimeout(context.Background(), max(w.opts.ShutdownTimeout, 0)+graceToStop)
 	defer cancel()
-	gateCtx, cancelGate := context.WithTimeout(ctx, graceToStop/2)
-	defer cancelGate()
-	err := w.gate.Stop(gateCtx)
-	gone := make(chan struct{})
-	go func() {
-		defer close(gone)
-		w.server.Shutdown()
-		w.runner.Stop(ctx)
-		w.stopOthers()
-	}()
+	var err error
+	w.stop.Do(func() { err = w.halt(ctx) })
 	select {
-	case <-gone:
+	case <-w.gone:
 		return err
 	case <-ctx.Done():
 		return errors.Join(err, errors.New("asynq has not stopped in time, since Redis does not answer; other workers run its tasks again"))
 	}
+}
+
+// halt begins to stop. The order: first the gate, so that no task is taken and then
+// given back; then asynq, whose running tasks still need the ledger; then attempts
+// that asynq has given up; last what only watches.
+func (w *Worker) halt(ctx context.Context) error {
+	gateCtx, cancel := context.WithTimeout(ctx, graceToStop/2)
+	defer cancel()
+	err := w.gate.Stop(gateCtx)
+	go func() {
+		defer close(w.gone)
+		w.server.Shutdown()
+		w.runner.Stop(ctx)
+		w.stopOthers()
+	}()
+	return err
 }
 
 func (w *Worker) stopOthers() {
