@@ -11,7 +11,7 @@ TESTFLAGS ?=
 PLATFORMS ?= linux/amd64 linux/arm64 darwin/amd64 darwin/arm64
 
 .DEFAULT_GOAL := help
-.PHONY: help build test check unit scenarios simulation mutants deps cross fuzz chaos bench plot image clean
+.PHONY: help build test check unit scenarios simulation mutants deps cross fuzz chaos bench flow plot image clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -87,6 +87,9 @@ chaos: deps ## the storm at full size, and the checker's verdict; N=10000000 is 
 
 bench: ## all benchmarks
 	$(GO) test -run '^$$' -bench . -benchmem $(TESTFLAGS) ./...
+
+flow: deps ## every scenario of flow control with six seeds through the script, and 200 services
+	$(GO) test -count=1 -v -timeout 30m $(TESTFLAGS) -run 'Scenarios|Services' ./internal/lane/governor -full
 
 plot: deps ## integration_test/plot/flow.svg: how a lane followed nginx
 	dir=$$(mktemp -d) && WEIR_TEST_CSV=$$dir WEIR_TEST_PHASE=20s \
