@@ -54,17 +54,19 @@ func TestALostReplyOfAnyScriptCostsNoAttempt(t *testing.T) {
 	worker.signal(syscall.SIGTERM)
 	worker.wait().exits(t, 0)
 	startWorker(t, bad.url, "--concurrency", "20")
+	awaitStanding(t, server.URL(), "b", "none waits for its turn", func(s standing) bool { return s.Read == n && s.Pending == 0 })
+	idle := time.Now()
 	p.wait().exits(t, 1)
 	end := time.Now()
 
 	lines, scripts := bad.table()
-	var last time.Time // that a task may have been left with nobody
+	last := idle // that a task may have been left with nobody, or had no turn
 	for _, name := range []string{dequeue, "begin", "record"} {
 		if at := scripts[name].last; at.After(last) {
 			last = at
 		}
 	}
-	t.Logf("the last outcome came %.1f s after a task's last lost reply\n%s", end.Sub(last).Seconds(), strings.Join(lines, "\n"))
+	t.Logf("the last outcome came %.1f s after a task's last lost reply, and after the last task's turn\n%s", end.Sub(last).Seconds(), strings.Join(lines, "\n"))
 	for name, s := range scripts {
 		if s.after == 0 {
 			t.Errorf("no reply of %s was lost", name)

@@ -207,7 +207,7 @@ func TestASecondProducerIsRefusedWhileTheFirstLives(t *testing.T) {
 	if !errors.As(err, &inUse) || !strings.Contains(inUse.Reason, "producer "+work.Name()+" feeds it now") {
 		t.Errorf("refused with %v", err)
 	}
-	if waited := time.Since(began); waited > 2*leaseRenew {
+	if waited := time.Since(began); waited > leaseRenew+10*time.Second { // of any machine
 		t.Errorf("waited %v", waited)
 	}
 	if holder := p.rdb.Get(t.Context(), producerKey(o.Name)).Val(); holder != first.p.ID {
