@@ -1,7 +1,6 @@
 package governor
 
 import (
-	"container/heap"
 	"math"
 	"math/rand/v2"
 	"slices"
@@ -21,26 +20,13 @@ type event struct {
 	do  func()
 }
 
-type events []event
-
-func (q events) Len() int { return len(q) }
-func (q events) Less(i, j int) bool {
-	return q[i].at < q[j].at || q[i].at == q[j].at && q[i].seq < q[j].seq
-}
-func (q events) Swap(i, j int) { q[i], q[j] = q[j], q[i] }
-func (q *events) Push(x any)   { *q = append(*q, x.(event)) }
-func (q *events) Pop() any {
-	last := len(*q) - 1
-	e := (*q)[last]
-	(*q)[last].do = nil
-	*q = (*q)[:last]
-	return e
-}
+func (e event) before(f event) bool { return e.at < f.at || e.at == f.at && e.seq < f.seq }
 
 // clock runs events in the order of their time (s).
 type clock struct {
 	now    float64
-	events events
+	events []event // a heap
+	alarms []event // of one delay, and so in order: see alarm
 	seq    int
 	rng    *rand.Rand
 }
@@ -49,20 +35,81 @@ func newClock(seed uint64) *clock {
 	return &clock{rng: rand.New(rand.NewPCG(seed, seed^0x9e3779b97f4a7c15))}
 }
 
-func (c *clock) at(t float64, do func()) {
+func (c *clock) event(t float64, do func()) event {
 	c.seq++
-	heap.Push(&c.events, event{math.Max(t, c.now), c.seq, do})
+	return event{math.Max(t, c.now), c.seq, do}
+}
+
+func (c *clock) at(t float64, do func()) {
+	e := c.event(t, do)
+	q := append(c.events, e)
+	i := len(q) - 1
+	for i > 0 {
+		up := (i - 1) / 2
+		if !e.before(q[up]) {
+			break
+		}
+		q[i] = q[up]
+		i = up
+	}
+	q[i] = e
+	c.events = q
+}
+
+// pop removes the first of the heap.
+func (c *clock) pop() event {
+	q := c.events
+	first, last := q[0], len(q)-1
+	e := q[last]
+	q[last].do = nil
+	q = q[:last]
+	c.events = q
+	i := 0
+	for {
+		next := 2*i + 1
+		if next >= last {
+			break
+		}
+		if next+1 < last && q[next+1].before(q[next]) {
+			next++
+		}
+		if !q[next].before(e) {
+			break
+		}
+		q[i] = q[next]
+		i = next
+	}
+	if last > 0 {
+		q[i] = e
+	}
+	return first
 }
 
 func (c *clock) after(d float64, do func()) { c.at(c.now+d, do) }
 
+// alarm is after, for a delay that is the same in the whole run: most requests end long
+// before their timeout, and these would fill the heap.
+func (c *clock) alarm(d float64, do func()) { c.alarms = append(c.alarms, c.event(c.now+d, do)) }
+
 func (c *clock) run(until float64) {
-	for len(c.events) > 0 && c.events[0].at <= until {
-		e := heap.Pop(&c.events).(event)
+	for {
+		var e event
+		switch {
+		case len(c.alarms) > 0 && (len(c.events) == 0 || c.alarms[0].before(c.events[0])):
+			if e = c.alarms[0]; e.at > until {
+				c.now = until
+				return
+			}
+			c.alarms = c.alarms[1:]
+		case len(c.events) > 0 && c.events[0].at <= until:
+			e = c.pop()
+		default:
+			c.now = until
+			return
+		}
 		c.now = e.at
 		e.do()
 	}
-	c.now = until
 }
 
 func (c *clock) time() time.Time { return origin.Add(seconds(c.now)) }
@@ -368,7 +415,7 @@ func (r *run) request(w *worker) {
 		}
 		r.pump(w)
 	}
-	r.after(r.timeout, func() { end(answer{out: Timeout}) })
+	r.alarm(r.timeout, func() { end(answer{out: Timeout}) })
 	r.v.call(end)
 }
 
