@@ -210,7 +210,10 @@ func (m *model) sync(now float64, r Report) Grant {
 		if m.cfg.Burst > 0 {
 			burst = float64(m.cfg.Burst)
 		}
-		need := math.Min(math.Max(1, math.Ceil(m.R*m.interval*1.2*part)), float64(r.Wants))
+		need := math.Max(1, math.Ceil(m.R*m.interval*1.2*part))
+		if r.Wants < r.Slots {
+			need = math.Min(need, float64(r.Wants))
+		}
 		if part == 0 {
 			need = 0
 		}

@@ -19,7 +19,7 @@ func anyService(seed uint64) scenario {
 	sc := scenario{workers: 1 + r.IntN(32), slots: 10 + r.IntN(90), length: 180, warm: 30,
 		timeout: math.Max(5, 20*mean)}
 	v := service{time: lognormal(mean, sigma), mean: about(mean), thrash: 0.1 * r.Float64(), queueMax: 1000}
-	name := fmt.Sprintf("%d workers of %d, %.0f ms (sigma %.1f), capacity %.0f", sc.workers, sc.slots, mean*1000, sigma, capacity)
+	name := fmt.Sprintf("%d workers of %d, %.0f ms (sigma %.1f), capacity %d", sc.workers, sc.slots, mean*1000, sigma, max(1, int(capacity)))
 	if chance(0.15) {
 		slow, share := 3+9*r.Float64(), 0.05+0.3*r.Float64()
 		usual := v.time

@@ -576,7 +576,9 @@ if s.R > 0 then
   end
   rate = s.R * part
   local burst = cfg.burst > 0 and cfg.burst or max(1, s.R * 2 * interval)
-  local need = part > 0 and min(max(1, ceil(s.R * interval * 1.2 * part)), wants) or 0
+  local need = part > 0 and max(1, ceil(s.R * interval * 1.2 * part)) or 0
+  -- Slots that are all wanted are used more than once until the next call.
+  if wants < slots then need = min(need, wants) end
   s.tat = max(s.tat, now)
   if now < s.pEnd then -- who has refused may have no room for a burst after the pause
     s.tat = max(s.tat, s.pEnd + max(0, burst / s.R - interval))
