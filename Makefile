@@ -11,7 +11,7 @@ TESTFLAGS ?=
 PLATFORMS ?= linux/amd64 linux/arm64 darwin/amd64 darwin/arm64
 
 .DEFAULT_GOAL := help
-.PHONY: help build test check unit scenarios simulation governor mutants deps cross fuzz chaos bench flow plot image clean
+.PHONY: help build test check unit scenarios simulation mutants deps cross fuzz chaos bench flow plot image clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,9 +37,6 @@ scenarios: deps ## the built commands on a real Redis, with real signals
 # Without the race detector, for many seeds: unit tests have it for the same code.
 simulation: ## seeded faults in simulated time; SEEDS=1000 for so many, SEED=N for one
 	$(GO) test -count=1 -timeout 60m $(TESTFLAGS) ./integration_test/simulation $(if $(SEEDS),-seeds=$(SEEDS)) $(if $(SEED),-seed=$(SEED) -v)
-
-governor: deps ## every scenario with six seeds through the script, and 200 services
-	$(GO) test -count=1 -timeout 30m $(TESTFLAGS) ./internal/lane/governor -run 'ScenariosByTheScript$$|ServicesNobodyThoughtOf' -full
 
 mutants: ## that the simulation fails when weir misses a guard
 	$(GO) test -count=1 -timeout 30m $(TESTFLAGS) ./integration_test/simulation/mutants
