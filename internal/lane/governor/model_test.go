@@ -14,33 +14,33 @@ type model struct {
 	cfgRate float64
 	reset   bool // there is no state
 
-	limit                                  float64
-	slowStart                              bool
-	state                                  State
-	act                                    float64
-	workers                                map[string]*modelWorker
-	count                                  int
-	epoch                                  int64
-	ws                                     float64
-	h                                      map[int]int
-	n, ov                                  int
-	sum, sum2                              float64
-	peak                                   int
-	settle, lastL                          float64
-	base                                   float64
-	b                                      [3]float64
-	baseOK                                 float64
-	first, again                           bool
-	meanP, rr, pPrev                       float64
-	hot                                    bool
-	hotT                                   float64
-	latLim                                 int
-	serL, serPL, serP                      float64
-	serN                                   int
-	prb                                    bool
-	prbL                                   float64
-	sure, prbO                             bool
-	rrSS, limSS, fbN, fbOK, cutF, cutL, sd float64
+	limit                      float64
+	slowStart                  bool
+	state                      State
+	act                        float64
+	workers                    map[string]*modelWorker
+	count                      int
+	epoch                      int64
+	ws                         float64
+	h                          map[int]int
+	n, ov                      int
+	sum, sum2                  float64
+	peak                       int
+	settle, lastL              float64
+	base                       float64
+	b                          [3]float64
+	baseOK                     float64
+	first, again               bool
+	meanP, rr, pPrev           float64
+	hot                        bool
+	hotT                       float64
+	latLim                     int
+	serL, serPL, serP          float64
+	serN                       int
+	prb                        bool
+	prbL                       float64
+	sure, prbO                 bool
+	rrSS, limSS, fbN, fbOK, sd float64
 
 	ceil, ceilU, hold, boost, refL, refM, holdX float64
 
@@ -468,14 +468,9 @@ func (m *model) decide() {
 	if m.prb {
 		m.probed(p)
 	} else {
-		if share < 0.15 && (!reacts || m.slowStart || m.limit <= 0.8*m.cutL && share > 0.5*m.cutF) {
+		if share < 0.15 {
 			m.fbN++
 			m.fb += math.Max(0.1, 1/(m.fbN+3)) * (share - m.fb)
-		}
-		if !reacts {
-			m.cutL = 0
-		} else if m.cutL == 0 {
-			m.cutL, m.cutF = m.limit, share
 		}
 		if m.fb < 0.02 {
 			m.fbOK = m.now
@@ -553,7 +548,7 @@ func (m *model) cutOverload(elapsed, share float64) {
 	m.set(m.limit*(1-cut), fmt.Sprintf("overload %.1f%%", 100*share))
 	if m.ceil > 0 && before > 0.9*m.ceil && before < math.Max(1.3*m.ceil, m.ceil+1.6) {
 		if before > 1.01*m.ceil {
-			longest := math.Max(clampF(60*m.base, 4, 30), math.Min(200/math.Max(m.okRate, 0.1), 180))
+			longest := math.Max(clampF(120*m.base, 4, 30), math.Min(200/math.Max(m.okRate, 0.1), 180))
 			m.hold = math.Min(longest, m.hold*2)
 		}
 	} else {

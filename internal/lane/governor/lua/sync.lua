@@ -67,7 +67,7 @@ local function fresh(limit, rate)
     -- growth: the ceiling and until when, steps, what the last growth bought
     ceil = 0, ceilU = 0, hold = 2, boost = 1, refL = 0, refM = 0, holdX = 0,
     -- overload: its background share; the limit before; outages
-    fb = 0, fbN = 0, fbOK = now, cutF = 0, cutL = 0, preL = 0, preT = 0, lastOK = now, cool = 0.5, openU = 0, saved = 0, prober = 0,
+    fb = 0, fbN = 0, fbOK = now, preL = 0, preT = 0, lastOK = now, cool = 0.5, openU = 0, saved = 0, prober = 0,
     -- quota
     R = rate, cfgR = 0, minR = 0, tat = 0, pause = 0, pEnd = 0, okS = 0, lastEv = 0, nextR = 0, rH = 20, rB = 1,
     okRate = 0, okT = now, okN = 0, hdrT = 0, rl = 0, guess = 0,
@@ -289,7 +289,7 @@ local function cut_overload(elapsed, share)
   if s.ceil > 0 and before > 0.9 * s.ceil and before < max(1.3 * s.ceil, s.ceil + 1.6) then
     -- The same ceiling again. Each look above it costs about three rejections, of which a
     -- slow service makes a larger share; a large one's are half a latency's worth.
-    local longest = max(clamp(60 * s.base, 4, 30), min(200 / max(s.okRate, 0.1), 180))
+    local longest = max(clamp(120 * s.base, 4, 30), min(200 / max(s.okRate, 0.1), 180))
     if before > 1.01 * s.ceil then s.hold = min(longest, s.hold * 2) end
   else
     s.hold = s.okRate > 0 and clamp(40 / s.okRate, 2, 30) or 2
@@ -470,12 +470,10 @@ local function decide()
   if s.prb == 1 then
     probed(p)
   else
-    -- A storm is no background, and neither is what a cut of the limit ends.
-    if share < 0.15 and (not reacts or s.ss == 1 or s.L <= 0.8 * (s.cutL or 0) and share > 0.5 * s.cutF) then
+    if share < 0.15 then -- a storm is no background
       s.fbN = s.fbN + 1
       s.fb = s.fb + max(0.1, 1 / (s.fbN + 3)) * (share - s.fb)
     end
-    if not reacts then s.cutL = 0 elseif (s.cutL or 0) == 0 then s.cutL, s.cutF = s.L, share end
     if s.fb < 0.02 then s.fbOK = now end
     if reacts then
       cut_overload(elapsed, share)
