@@ -1,6 +1,7 @@
 package integration_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -366,7 +367,7 @@ func (s *storm) fates() {
 			if fate == chaos.Unlucky {
 				fate = chaos.Good
 			}
-			if o.Class == batch.Crashed && s.cutOff(i, o.Seq) >= batch.MaxCrashes {
+			if o.Class == batch.Crashed && s.deaths(i, o) >= batch.MaxCrashes {
 				blamed++ // so often did the storm hit it
 				continue
 			}
@@ -382,25 +383,23 @@ func (s *storm) fates() {
 	}
 }
 
-// cutOff is how many executions of a task have begun and not ended, by the handlers' log.
-func (s *storm) cutOff(i int, seq int64) (n int) {
+// deaths are the executions of a crashed task, by the handlers' log, that were no attempt
+// of it: its worker died, or froze or lost Redis, so that nobody heard how they ended.
+func (s *storm) deaths(i int, o batch.Outcome) int {
 	files, err := filepath.Glob(filepath.Join(s.dir, "log", "*"))
 	must(s.t, err)
-	task := fmt.Sprintf(" %s %d ", s.batchName(i), seq)
+	task := fmt.Appendf(nil, " %s %d ", s.batchName(i), o.Seq)
+	executions := 0
 	for _, file := range files {
 		text, err := os.ReadFile(file)
 		must(s.t, err)
-		for line := range strings.Lines(string(text)) {
-			switch {
-			case !strings.Contains(line, task):
-			case strings.HasPrefix(line, "start "):
-				n++
-			default:
-				n--
+		for line := range bytes.Lines(text) {
+			if bytes.HasPrefix(line, []byte("start ")) && bytes.Contains(line, task) {
+				executions++
 			}
 		}
 	}
-	return n
+	return executions - (o.Attempts - 1) // the last one was not to its end
 }
 
 // judge has the checker judge, and tells what the faults were.
