@@ -79,6 +79,9 @@ func (m *machine) meet(request []byte) simnet.Fault {
 		return simnet.None
 	}
 	m.w.count("request faults")
+	if isAck(request) {
+		m.w.allowAck()
+	}
 	return []simnet.Fault{simnet.LoseReply, simnet.CutBefore, simnet.CutAmid}[m.rng.IntN(3)]
 }
 

@@ -178,7 +178,7 @@ func (w *world) happen(f fault) {
 	case "cut":
 		wk := w.worker(f.place)
 		w.note("the connections of %s are cut", wk.name)
-		w.count("connections cut")
+		w.allow("connections cut", wk)
 		wk.Cut()
 	case "kill producer":
 		if life := p.now(); !life.gone() {
@@ -291,6 +291,16 @@ func (w *world) allow(what string, wk *worker) {
 	defer w.mu.Unlock()
 	w.counts[what]++
 	w.extra += slots * wk.concurrency
+}
+
+// allowAck notes that an ack met a fault. It is sent again 5 s later, in time before the
+// rescue, but for one that then finds no connection.
+func (w *world) allowAck() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.o.refuse > 0 {
+		w.extra++
+	}
 }
 
 // allowAgain notes that a batch's unfinished tasks begin again with their first attempt:
