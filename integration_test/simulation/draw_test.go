@@ -92,12 +92,6 @@ var profiles = map[string]profile{
 		o.noDeaths()
 		o.cutAcks, o.failing, o.extra = time.Second, true, 3
 	},
-	// They fail for so long that tasks are rescued which have their outcome.
-	"late acks": func(_ *rand.Rand, o *options) {
-		o.flaky, o.refuse, o.faults = 0, 0, nil
-		o.noDeaths()
-		o.cutAcks, o.extra = 12*time.Second, tasksPerSeed
-	},
 	// Workers die and are cut off, nothing else happens.
 	"workers": func(_ *rand.Rand, o *options) {
 		o.flaky, o.refuse = 0, 0

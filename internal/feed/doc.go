@@ -7,8 +7,8 @@
 //     input is read again from its start: what has an outcome is skipped, what is
 //     in Redis already is recognised by its task ID, what is missing is enqueued.
 //   - The input that was read before the last move of the checkpoint is the same as
-//     then: its running hash is compared. Until it has been, nothing is enqueued: other input is refused
-//     and leaves the batch as it was.
+//     then: its running hash is compared. Until it has been, nothing is enqueued, so
+//     other input is refused and leaves the batch as it was.
 //   - At most a window of the batch's tasks is in Redis without an outcome. Held
 //     here are two chunks of records, those that are parked and, until the hash has
 //     been compared, those of an earlier life's window and parking.

@@ -16,7 +16,7 @@ const maxShared = 1 << 16
 func (g *Gate) noteTask(lane string, m *queue.Message) {
 	g.touched[lane] = true
 	if g.opts.Foreign != nil && g.opts.Foreign(m) && !g.shared[lane] {
-		g.strangers = append(g.strangers, lane)
+		g.strangers[lane] = true
 	}
 }
 
@@ -24,8 +24,7 @@ func (g *Gate) noteTask(lane string, m *queue.Message) {
 // the next tasks.
 func (g *Gate) noteShared(ctx context.Context) {
 	g.mu.Lock()
-	fresh := g.strangers
-	g.strangers = nil
+	fresh := slices.Collect(maps.Keys(g.strangers))
 	g.mu.Unlock()
 	if len(fresh) == 0 {
 		return
@@ -34,7 +33,6 @@ func (g *Gate) noteShared(ctx context.Context) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if err != nil {
-		g.strangers = append(g.strangers, fresh...)
 		return
 	}
 	if len(g.shared)+len(fresh) > maxShared {
@@ -42,6 +40,7 @@ func (g *Gate) noteShared(ctx context.Context) {
 	}
 	for _, lane := range fresh {
 		g.shared[lane] = true
+		delete(g.strangers, lane)
 	}
 }
 

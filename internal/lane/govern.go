@@ -31,7 +31,8 @@ const (
 )
 
 // Govern reports on the governed lanes until ctx ends. The permits it has then come back
-// to the others when their lease ends, 2 s later. rdb should send calls that come at once in one pipeline.
+// to the others when their lease ends, 2 s later. rdb should send calls that come at once
+// in one pipeline.
 func (s *Set) Govern(ctx context.Context, rdb redis.UniversalClient, log *slog.Logger) {
 	g := &governing{set: s, rdb: rdb, log: log, free: make(chan struct{}, atOnce), told: make(map[string]time.Time), said: make(map[string]said)}
 	ticker := time.NewTicker(tick)
@@ -196,11 +197,10 @@ func (g *governing) tell(name string, grant governor.Grant) {
 		clear(g.said)
 	}
 	g.said[name] = said{now, state}
-	switch {
-	case state != governor.Open:
-		g.log.Info(fmt.Sprintf("lane %s %v: %s", name, grant.State, grant.Why))
-	default:
+	if state == governor.Open {
 		g.log.Info(fmt.Sprintf("lane %s limit %d -> %d: %s", name, grant.From, grant.Limit, grant.Why))
+	} else {
+		g.log.Info(fmt.Sprintf("lane %s %v: %s", name, grant.State, grant.Why))
 	}
 }
 

@@ -42,7 +42,11 @@ func Empty(ctx context.Context, rdb redis.UniversalClient, lanes []string) ([]st
 	if err != nil {
 		return nil, err
 	}
-	return slices.DeleteFunc(slices.Clone(lanes), func(lane string) bool { return slices.Contains(held, lane) }), nil
+	holds := make(map[string]bool, len(held))
+	for _, lane := range held {
+		holds[lane] = true
+	}
+	return slices.DeleteFunc(slices.Clone(lanes), func(lane string) bool { return holds[lane] }), nil
 }
 
 // Publish makes lanes known to asynq's tools, as asynq's own client does with one call
