@@ -147,26 +147,14 @@ func counted(ctx context.Context, rdb redis.UniversalClient, names []string) (al
 // detailed adds how lanes are governed, what their operators want, and how long the oldest
 // of their tasks has waited.
 func detailed(ctx context.Context, rdb redis.UniversalClient, all []*Overview) error {
-	names, err := Announced(ctx, rdb)
+	seen, err := governor.LookAll(ctx, rdb, namesOf(all))
 	if err != nil {
 		return err
 	}
-	announced := make(map[string]bool, len(names))
-	for _, name := range names {
-		announced[name] = true
-	}
-	for _, o := range all {
-		if announced[o.Name] {
-			view, busy, err := governor.Look(ctx, rdb, o.Name)
-			if err != nil {
-				return err
-			}
-			if busy {
-				o.Governed = &view
-			}
-		}
-		if o.Config, err = governor.LoadConfig(ctx, rdb, o.Name); err != nil {
-			return err
+	for i, o := range all {
+		o.Config = seen[i].Config
+		if seen[i].Busy {
+			o.Governed = &seen[i].View
 		}
 	}
 	return aged(ctx, rdb, all)

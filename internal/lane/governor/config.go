@@ -166,7 +166,11 @@ func (c Config) fields() []any {
 // LoadConfig is what the operator wants of a lane: the zero Config where nobody said.
 // Errors are those of Redis, ErrNewer and ErrConfig.
 func LoadConfig(ctx context.Context, rdb redis.UniversalClient, lane string) (Config, error) {
-	h, err := rdb.HGetAll(ctx, configKey(lane)).Result()
+	return configOf(lane, rdb.HGetAll(ctx, configKey(lane)))
+}
+
+func configOf(lane string, cmd *redis.MapStringStringCmd) (Config, error) {
+	h, err := cmd.Result()
 	if err != nil {
 		return Config{}, fmt.Errorf("read the configuration of lane %q: %w", lane, err)
 	}

@@ -210,40 +210,6 @@ func parseGrant(reply []any) (Grant, error) {
 	return g, f.err
 }
 
-// View is how a lane is.
-type View struct {
-	Limit    int
-	State    State
-	Rate     float64       // per second; 0 for none
-	Base     time.Duration // the usual latency
-	Ratio    float64       // latency against it
-	Wait     time.Duration // until the pause or the outage's next probe
-	InFlight int
-	Wants    int // what the workers would have in flight
-	Workers  int
-	Why      string        // the last change, in words
-	Ago      time.Duration // when that was
-}
-
-// Look returns how a lane is, and whether it has been governed at all in the last hour.
-func Look(ctx context.Context, rdb redis.UniversalClient, lane string) (View, bool, error) {
-	reply, err := viewScript.Run(ctx, rdb, []string{stateKey(lane)}).Slice()
-	if err != nil {
-		return View{}, false, fmt.Errorf("look at lane %q: %w", lane, known(err))
-	}
-	if len(reply) == 0 {
-		return View{}, false, nil
-	}
-	f := &fields{reply: reply}
-	v := View{Limit: int(f.int()), State: State(f.int()), Rate: f.milli(), Base: time.Duration(f.int()) * time.Microsecond,
-		Ratio: f.milli(), Wait: f.ms(), InFlight: int(f.int()), Wants: int(f.int()), Workers: int(f.int()),
-		Why: f.text(), Ago: f.ms()}
-	if f.err != nil {
-		return View{}, false, fmt.Errorf("look at lane %q: %w", lane, f.err)
-	}
-	return v, true, nil
-}
-
 // Reset makes the governor forget a lane: its limit, its learned rate, its pause. What
 // the operator configured stays.
 func Reset(ctx context.Context, rdb redis.UniversalClient, lane string) error {
