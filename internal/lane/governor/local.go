@@ -65,6 +65,7 @@ type Local struct {
 	grant    Grant
 	granted  bool // at all
 	permits  int
+	over     bool // more are in flight than permitted, which others wait for
 	inFlight int
 	rests    []time.Time // when permits that met overload may be used again, ascending
 	tokens   int         // below 0 where more were used than the last Grant has
@@ -74,6 +75,7 @@ type Local struct {
 
 	began   time.Time // the epoch, as seen here: earlier requests are not of it
 	settled time.Time
+	outage  time.Time // the last: how long earlier requests take tells of it, not of the load
 	report  Report    // the next one
 	asked   time.Time // when the request was sent that report.RetryAfter answered
 	resets  time.Time // when the quota of report.Remaining is full again
@@ -157,8 +159,12 @@ func (l *Local) Done(now time.Time, r Result) (urgent bool) {
 	}
 	l.pass(now)
 	l.inFlight--
+	if l.over && l.inFlight <= l.permits {
+		l.over = false
+		urgent = l.hurry(now)
+	}
 	if r.Outcome == Cancelled {
-		return false
+		return urgent
 	}
 	bound(&r)
 	if r.Reset > 0 {
@@ -176,11 +182,11 @@ func (l *Local) Done(now time.Time, r Result) (urgent bool) {
 		}
 	default:
 		l.report.Answered++
-		if !now.Before(l.settled) {
+		if !now.Before(l.settled) && !r.Started.Before(l.outage) {
 			l.report.Samples.Add(r.Latency)
 		}
 	}
-	return bad && l.overloaded(now)
+	return bad && l.overloaded(now) || urgent
 }
 
 // bound keeps what a service says within reason.
@@ -226,7 +232,12 @@ func (l *Local) overloaded(now time.Time) (urgent bool) {
 		}
 		return false
 	}
-	if now.Sub(l.urgent) <= urgentAfter {
+	return l.hurry(now)
+}
+
+// hurry makes the next report due, unless there was an urgent one a moment ago.
+func (l *Local) hurry(now time.Time) bool {
+	if l.alone || now.Sub(l.urgent) <= urgentAfter {
 		return false
 	}
 	l.urgent, l.next = now, now
@@ -304,10 +315,13 @@ func (l *Local) Apply(now time.Time, g Grant) {
 		l.report.Samples, l.report.Overloads = Samples{}, 0
 	}
 	l.grant, l.granted = g, true
-	l.permits = g.Permits
+	l.permits, l.over = g.Permits, l.inFlight > g.Permits
 	l.rated = g.Tokens >= 0
 	l.tokens = max(g.Tokens, 0) - l.used
 	l.heard, l.alone, l.lost = l.sent, false, 0
+	if g.State == Outage || g.State == Probing {
+		l.outage = l.sent
+	}
 	pause := now.Add(g.Wait)
 	if g.State == Outage {
 		pause = now // the permits say it

@@ -14,35 +14,34 @@ type model struct {
 	cfgRate float64
 	reset   bool // there is no state
 
-	limit                      float64
-	slowStart                  bool
-	state                      State
-	act                        float64
-	workers                    map[string]*modelWorker
-	count                      int
-	epoch                      int64
-	ws                         float64
-	h                          map[int]int
-	n, ov                      int
-	sum, sum2                  float64
-	peak                       int
-	settle, lastL              float64
-	base                       float64
-	b                          [3]float64
-	baseOK                     float64
-	first, again               bool
-	meanP, rr, pPrev           float64
-	hot                        bool
-	hotT                       float64
-	latLim                     int
-	serL, serPL, serP          float64
-	serN                       int
-	prb                        bool
-	prbL                       float64
-	sure, prbO                 bool
-	rrSS, limSS, fbN, fbOK, sd float64
+	limit                 float64
+	slowStart             bool
+	state                 State
+	act                   float64
+	workers               map[string]*modelWorker
+	count                 int
+	epoch                 int64
+	ws                    float64
+	h                     map[int]int
+	n, ov                 int
+	sum, sum2             float64
+	peak                  int
+	settle, lastL         float64
+	okC, mu, base, tail   float64
+	b                     [4]float64
+	baseOK                float64
+	meanP, rr, pPrev      float64
+	hot                   bool
+	hotT                  float64
+	latLim                int
+	serL, serPL, serP     float64
+	serN                  int
+	prb                   bool
+	prbL                  float64
+	again, sure, prbO     bool
+	fbN, fbOK, sd, bN, cv float64
 
-	ceil, ceilU, hold, boost, refL, refM, holdX float64
+	ceil, ceilU, hold, boost, refL, refM, holdX, refE float64
 
 	fb, preL, preT, lastOK, cool, openU, saved float64
 	prober                                     int64
@@ -50,6 +49,7 @@ type model struct {
 	R, minR, tat, pause, pEnd, okS, lastEv, nextR, rH, rB float64
 	okRate, okT, okN, hdrT                                float64
 	rl, guess                                             bool
+	refused, after                                        float64
 	learn                                                 float64
 	held                                                  bool
 
@@ -66,7 +66,11 @@ type modelWorker struct {
 	slots                    int
 }
 
-func newModel(cfg Config) *model { return &model{cfg: cfg, reset: true} }
+func newModel(cfg Config) *model {
+	return &model{cfg: cfg, reset: true}
+}
+
+func hypot(x, y float64) float64 { return math.Sqrt(x*x + y*y) }
 
 func clampF(x, lo, hi float64) float64 { return math.Max(lo, math.Min(hi, x)) }
 
@@ -87,6 +91,9 @@ func (m *model) newRound() {
 	}
 	if limit < 0.9*m.lastL || limit > 1.1*m.lastL {
 		m.settle, m.pPrev = 1.5*m.b[2]*math.Max(1, m.pPrev), 0
+		if m.slowStart {
+			m.settle *= 0.4
+		}
 	}
 	m.lastL = limit
 }
@@ -222,7 +229,7 @@ func (m *model) sync(now float64, r Report) Grant {
 			m.tat = math.Max(m.tat, m.pEnd+math.Max(0, burst/m.R-m.interval))
 		}
 		have := math.Floor((now-m.tat)*m.R + burst + 1e-9)
-		if have < need {
+		if have < need && r.InFlight < permits {
 			m.rl = true
 		}
 		k := clampF(have, 0, need)
@@ -272,6 +279,7 @@ func (m *model) countReport() {
 	}
 	m.okN += float64(r.Answered)
 	m.okS += float64(r.Answered)
+	m.okC += float64(r.Answered)
 	if r.Answered > 0 {
 		m.lastOK = now
 	}
@@ -320,7 +328,7 @@ func (m *model) quota() {
 		m.pause = math.Max(m.pause, now+after*(1+0.05*math.Mod(math.Floor(now*1e6), 1000)/1000))
 		m.pEnd = m.pause
 	case m.R > 0 && (m.cfg.Rate == 0 || m.R < m.cfg.Rate) && m.rl && now-m.hdrT > 60 && now > m.nextR && now > m.pause:
-		step, every := math.Min(0.32, 0.02*m.rB), 2.5
+		step, every := math.Min(0.32, 0.02*m.rB), math.Max(math.Max(1.25, 8/m.R), m.after/2)
 		if m.guess {
 			step, every = 0.32, 1.25
 		}
@@ -331,25 +339,30 @@ func (m *model) quota() {
 }
 
 func (m *model) learnRate(after float64) {
-	now := m.now
+	now, refused := m.now, m.R
+	first := math.Max(clampF(5*after, 3, 60), math.Min(60, 40/math.Max(0.2, m.R)))
 	m.guess = false
-	if m.lastEv == 0 {
+	switch average, paused := m.okS/(now+after-m.pEnd), math.Max(after, m.pEnd-m.lastEv); {
+	case m.lastEv == 0:
 		last := 0.0
 		if now-m.okT >= m.interval {
 			last = m.okN / (now - m.okT)
 		}
-		m.R, m.rH, m.guess = 0.7*math.Max(m.okRate, last), 1, true
+		m.R, first, m.guess = 0.7*math.Max(m.okRate, last), 1, true
 		m.capRate()
 		m.R = math.Max(0.5, m.R)
-	} else if allowed, paused, open := m.okS/(now-m.lastEv), m.pEnd-m.lastEv, now-m.pEnd; open < paused && paused < 5 {
-		between := math.Sqrt(allowed * m.okS / math.Max(open, m.interval))
-		m.R, m.rH = clampF(between, 0.7*m.R, 0.97*m.R), math.Max(5, m.rH)
-	} else if m.minR >= allowed {
-		m.R, m.rH = 0.98*allowed, clampF(m.rH*1.5, 10, 120)
-	} else {
-		m.R, m.rH = math.Min(0.97*m.R, math.Max(allowed, 0.7*m.R)), clampF(m.rH*1.5, 5, 120)
+	case paused >= 5 && m.minR >= average:
+		m.R = 0.98 * average
+	default:
+		m.R = clampF(math.Sqrt(average*m.R), 0.7*m.R, 0.95*m.R)
 	}
 	m.R = math.Max(0.2, m.R)
+	if refused > 0.85*m.refused && refused < 1.15*m.refused {
+		m.rH = math.Min(120, 1.5*math.Max(m.rH, first))
+	} else {
+		m.rH = first
+	}
+	m.refused, m.after = refused, math.Max(after, m.after/2)
 	m.minR, m.lastEv, m.okS, m.nextR, m.rB = m.R, now, 0, now+after+m.rH, 1
 	m.why = fmt.Sprintf("the service asked to wait %.0f s", after)
 }
@@ -362,14 +375,14 @@ func (m *model) decideState(allBusy int) {
 			m.newRound()
 		}
 	case m.state == Probing:
-		if m.n > 0 {
+		if m.n > 0 || m.rep.Answered > 0 {
 			m.state, m.slowStart, m.cool = Open, true, 0.5
 			m.fbOK = m.now
-			m.ceil, m.ceilU = math.Max(1, 0.9*m.saved), m.now+5
+			m.ceil, m.ceilU, m.okC = math.Max(1, 0.9*m.saved), m.now+5, 150
 			m.set(math.Min(4, m.saved/2), "")
 			m.why = fmt.Sprintf("recovered, ramp to %.0f", m.ceil)
 			m.newRound()
-		} else if m.ov > 0 || m.now-m.ws > math.Max(2, 8*m.base) {
+		} else if m.ov > 0 || m.now-m.ws > math.Max(2, 4*m.mu) {
 			m.trip()
 		}
 	case m.now >= m.pause && !m.cfg.Paused:
@@ -393,7 +406,21 @@ func (m *model) trip() {
 	m.newRound()
 }
 
-func (m *model) dead() bool { return m.now-m.lastOK > math.Max(2, 8*m.base) }
+func (m *model) dead() bool {
+	longest := 4 * m.mu
+	if m.bN < 30 { // hardly known
+		longest = 8 * m.mu
+	}
+	return m.now-m.lastOK > math.Max(2, math.Max(longest, m.tail))
+}
+
+// quiet is for how long nothing but overload makes an outage.
+func (m *model) quiet() float64 {
+	if m.base == 0 {
+		return 2
+	}
+	return math.Max(0.5, 3*m.base)
+}
 
 func (m *model) closes(elapsed float64, reacts bool) bool {
 	all := m.n + m.ov
@@ -402,8 +429,12 @@ func (m *model) closes(elapsed float64, reacts bool) bool {
 	if m.slowStart {
 		means = 1.5
 	}
+	few := 1.0
+	if all < 10 {
+		few = 5
+	}
 	enough := 3
-	if m.ceil > 0 && m.limit > m.ceil && m.limit <= 10 && m.fb < 0.01 && m.fbN >= 4 {
+	if m.limit <= 10 && m.fb < 0.01 && float64(m.ov) >= 0.15*float64(all) {
 		enough = 1
 	}
 	if m.prb && m.n >= 10 && !m.prbO && elapsed >= m.settle+m.interval {
@@ -413,19 +444,19 @@ func (m *model) closes(elapsed float64, reacts bool) bool {
 		all == 0 && m.base > 0 && m.dead() ||
 		float64(all) >= m.needed() && elapsed >= m.settle+math.Max(m.interval, means*m.meanP) ||
 		m.ov >= 3 && elapsed >= longest ||
-		elapsed >= math.Max(8, 4*longest)
+		elapsed >= math.Max(8, 4*longest)*few
 }
 
 // needed samples: for the noise of the quantiles to be a tenth.
 func (m *model) needed() float64 {
 	n := 1.5 * m.limit
 	switch {
-	case m.base == 0 || m.first:
-		n = math.Max(n, 30)
+	case m.base == 0:
+		return 6
 	case !m.slowStart:
 		n = math.Max(n, 121*m.sd*m.sd)
 	}
-	return clampF(n, 20, 150)
+	return clampF(n, 12, 150)
 }
 
 func (m *model) quantile(keys []int, q float64) float64 {
@@ -440,7 +471,33 @@ func (m *model) quantile(keys []int, q float64) float64 {
 	return 0
 }
 
-func (m *model) rebase(p [3]float64) { m.b, m.base, m.baseOK = p, p[1], m.now }
+// quantiles are three of the round, and bounds of the last one: two errors of its rank
+// above and below.
+type quantiles struct {
+	p    [4]float64 // the last is the upper bound
+	slow float64
+}
+
+func (m *model) quantiles() quantiles {
+	keys, noise := slices.Sorted(maps.Keys(m.h)), 0.87/math.Sqrt(float64(m.n))
+	q := func(r float64) float64 { return m.quantile(keys, r) }
+	return quantiles{[4]float64{q(0.25), q(0.5), q(0.75), q(math.Min(1, 0.75+noise))}, q(0.75 - noise)}
+}
+
+func (m *model) rebase(p [4]float64, mean float64) {
+	m.b, m.base, m.baseOK, m.mu = p, p[1], m.now, mean
+}
+
+// slower is the time waited, against the time served.
+func (m *model) slower(p [4]float64) float64 {
+	return math.Max(0.1, 1+middle(p[0]-m.b[0], p[1]-m.b[1], p[2]-m.b[2])/m.mu)
+}
+
+// ratio is that, or what the slowest quarter says beyond doubt: where most are answered
+// from a cache, the others see no queue.
+func (m *model) ratio(q quantiles) float64 {
+	return math.Max(m.slower(q.p), 1+(q.slow-m.b[3])/m.mu)
+}
 
 func (m *model) decide() {
 	elapsed, all := m.now-m.ws, float64(m.n+m.ov)
@@ -459,14 +516,13 @@ func (m *model) decide() {
 	}
 	m.rl = false
 	share := ov / all
-	if m.ov >= 3 && share >= 0.9 && m.now-m.lastOK > math.Max(0.5, 3*m.base) {
+	if share >= 0.9 && (m.ov >= 3 && m.now-m.lastOK > m.quiet() || m.dead()) {
 		m.trip()
 		return
 	}
-	keys := slices.Sorted(maps.Keys(m.h))
-	p := [3]float64{m.quantile(keys, 0.25), m.quantile(keys, 0.5), m.quantile(keys, 0.75)}
+	q := m.quantiles()
 	if m.prb {
-		m.probed(p)
+		m.probed(q.p)
 	} else {
 		if share < 0.15 {
 			m.fbN++
@@ -477,8 +533,8 @@ func (m *model) decide() {
 		}
 		if reacts {
 			m.cutOverload(elapsed, share)
-		} else if m.n >= 10 {
-			m.byLatency(p)
+		} else if m.n >= 10 || m.base == 0 && m.n > 0 {
+			m.byLatency(q)
 		}
 	}
 	if m.fb >= 0.02 && m.now-m.fbOK > 10 && m.limit >= 4 && !m.prb {
@@ -492,21 +548,25 @@ func (m *model) decide() {
 
 // probed ends a round at half the load. Where latency fell with it, the baseline had a
 // queue in it: half again.
-func (m *model) probed(p [3]float64) {
+func (m *model) probed(p [4]float64) {
 	m.prb = false
 	m.probedOverload()
 	if m.n < 10 {
 		return
 	}
-	r := middle(p[0]/m.b[0], p[1]/m.b[1], p[2]/m.b[2])
-	se := 1.25 * m.sd / math.Sqrt(float64(m.n))
+	r := m.slower(p)
+	se := 1.25 * m.sd * math.Sqrt(1/float64(m.n)+1/m.bN)
 	fell := r < math.Min(0.8, math.Exp(-2*se))
 	for k := range p {
 		if !fell {
 			p[k] = m.b[k] + math.Min(1, float64(m.n)/30)*(p[k]-m.b[k])
 		}
 	}
-	m.rebase(p)
+	m.rebase(p, m.sum/float64(m.n))
+	m.bN = float64(m.n) + m.bN
+	if fell {
+		m.bN = float64(m.n)
+	}
 	m.sure = true
 	if fell && m.limit > m.lowest {
 		m.set(math.Max(m.limit*r, m.prbL), "the baseline had a queue in it")
@@ -528,7 +588,7 @@ func (m *model) probedOverload() {
 		m.fb = share
 		m.set(0.85*m.limit, "its overload was not the background")
 		m.ceil, m.hold = m.limit, math.Min(m.hold, 8)
-		m.ceilU = m.now + m.hold
+		m.ceilU, m.okC = m.now+m.hold, 0
 		m.slowStart, m.boost = false, 1
 	} else {
 		m.fb += 0.5 * (share - m.fb)
@@ -541,74 +601,80 @@ func middle(a, b, c float64) float64 {
 
 func (m *model) cutOverload(elapsed, share float64) {
 	before := m.limit
-	cut := clampF(float64(m.ov)/math.Max(1, elapsed/math.Max(m.interval, m.base))/m.limit, 0.03, 0.5)
+	rest := math.Max(m.interval, m.base)
+	if m.base == 0 {
+		rest = 1
+	}
+	cut := clampF(float64(m.ov)/math.Max(1, elapsed/rest)/m.limit, 0.03, 0.5)
 	if m.now-m.preT > 5 {
 		m.preL, m.preT = m.limit, m.now
 	}
 	m.set(m.limit*(1-cut), fmt.Sprintf("overload %.1f%%", 100*share))
 	if m.ceil > 0 && before > 0.9*m.ceil && before < math.Max(1.3*m.ceil, m.ceil+1.6) {
 		if before > 1.01*m.ceil {
-			longest := math.Max(clampF(120*m.base, 4, 30), math.Min(200/math.Max(m.okRate, 0.1), 180))
-			m.hold = math.Min(longest, m.hold*2)
+			m.hold = math.Min(15, m.hold*2)
 		}
 	} else {
 		m.hold = 2
-		if m.okRate > 0 {
-			m.hold = clampF(40/m.okRate, 2, 30)
-		}
 	}
-	m.ceil, m.ceilU = m.limit, m.now+m.hold
+	m.ceil, m.ceilU, m.okC = m.limit, m.now+m.hold, 0
 	m.slowStart, m.boost, m.serL, m.hot = false, 1, 0, false
 }
 
-func (m *model) byLatency(p [3]float64) {
-	n := float64(m.n)
+func (m *model) byLatency(q quantiles) {
+	n, p := float64(m.n), q.p
 	mean := m.sum / n
-	noise := math.Sqrt(math.Max(0, m.sum2/n-mean*mean)/n) / mean
+	m.cv = math.Max(math.Sqrt(math.Max(0, m.sum2/n-mean*mean))/mean, 0.95*m.cv)
+	noise := m.cv / math.Sqrt(n)
 	m.meanP = math.Min(mean, 5)
-	if m.base == 0 {
-		m.rebase(p)
-		m.again, m.first = true, true
+	m.tail = mean + 3*m.cv*mean
+	if m.base == 0 { // young samples are biased low: they tell no more than how long to wait
+		m.rebase(p, mean)
+		m.bN, m.again = 2, true
 		return
 	}
-	if m.first {
-		m.first, m.b = false, p
-	}
-	if now := middle(p[0]/m.b[0], p[1]/m.b[1], p[2]/m.b[2]); m.slowStart && m.rrSS > 0 &&
-		now > 1 && now < 1.1*m.rrSS && m.limit >= 1.8*m.limSS {
-		for k, q := range p {
-			m.b[k] += 0.5 * math.Max(0, q-m.b[k])
-		}
-	}
-	sd := math.Log(p[2]/p[0]) / 1.349
+	sd := (p[2] - p[0]) / 1.349 / mean
 	if m.sd == 0 {
 		m.sd = sd
 	}
 	m.sd += 0.3 * (sd - m.sd)
 	se := math.Min(0.2, 1.25*sd/math.Sqrt(n))
-	var r [3]float64
-	for k, q := range p {
-		b := m.b[k]
-		switch {
-		case q < b*math.Min(0.85, math.Exp(-2*se)):
-			b += 0.4 * (q - b)
-		case q < b:
-			b += 0.1 * (q - b)
-		case q < 1.15*b:
-			b += 0.05 * (q - b)
+	wide := hypot(se, 1.25*m.sd/math.Sqrt(m.bN))
+	se = math.Min(0.25, wide)
+	if m.slowStart && (m.bN <= 2 || m.ratio(q) <= 1.15*math.Exp(wide)) {
+		w := n / (m.bN + n)
+		for k, q := range p {
+			m.b[k] += w * (q - m.b[k])
 		}
-		m.b[k], r[k] = b, q/b
+		m.mu += w * (mean - m.mu)
+		m.bN = math.Min(300, m.bN+n)
+	}
+	for k, q := range p {
+		switch d := (q - m.b[k]) / m.mu; {
+		case d < -math.Max(0.15, 1-math.Exp(-2*se)):
+			m.b[k] += 0.4 * (q - m.b[k])
+		case m.slowStart:
+		case d < 0:
+			m.b[k] += 0.1 * (q - m.b[k])
+		case d < 0.07:
+			m.b[k] += 0.05 * (q - m.b[k])
+		}
 	}
 	m.base = m.b[1]
-	rr := middle(r[0], r[1], r[2])
+	rr := m.ratio(q)
+	if !m.slowStart {
+		m.mu += 0.1 * (mean/math.Max(1, rr) - m.mu)
+	}
 	m.rr, m.pPrev = rr, rr
-	m.rrSS, m.limSS = rr, m.limit
-	lo, hi := 1.10*math.Exp(0.5*se), 1.15*math.Exp(2*se)
+	lo, hi := 1.08*math.Exp(0.5*se), 1.12*math.Exp(1.5*se)
 	if rr < 1.07 {
 		m.baseOK, m.latLim = m.now, 0
 	}
 	if rr <= hi {
 		m.hot = false
+		if !m.slowStart {
+			m.bN = math.Min(300, m.bN+n)
+		}
 		m.sure = m.sure || float64(m.peak) >= 12
 	}
 	switch {
@@ -632,7 +698,7 @@ func (m *model) byLatency(p [3]float64) {
 	}
 }
 
-func (m *model) cutLatency(p [3]float64, rr, hi float64) {
+func (m *model) cutLatency(p [4]float64, rr, hi float64) {
 	m.latLim++
 	m.hotT = m.now
 	if m.serL == 0 {
@@ -646,7 +712,7 @@ func (m *model) cutLatency(p [3]float64, rr, hi float64) {
 		m.serPL, m.serP = m.limit, rr
 	}
 	if m.serN >= 2 || m.serN >= 1 && m.limit <= 2 {
-		m.rebase(p)
+		m.rebase(p, m.sum/float64(m.n))
 		m.set(math.Max(m.limit, 0.7*m.serL), "the service is slower, whatever the limit")
 		m.serL = 0
 		return
@@ -663,21 +729,23 @@ func (m *model) cutLatency(p [3]float64, rr, hi float64) {
 
 func (m *model) gains(mean, noise float64) bool {
 	switch {
+	case m.n < 30: // says nothing of a mean
 	case m.refL == 0 || m.limit < 0.7*m.refL:
-		m.refL, m.refM = m.limit, mean
+		m.refL, m.refM, m.refE = m.limit, mean, noise
 	case m.limit <= 1.1*m.refL:
 		m.refM += 0.3 * (mean - m.refM)
 	case m.limit >= 1.5*m.refL:
 		slower, gain := mean/m.refM, m.limit/m.refL
-		if m.n >= 60 && slower > (1+0.65*(gain-1))*math.Exp(1.5*noise) {
+		if m.n >= 60 && slower > (1+0.65*(gain-1))*math.Exp(1.5*hypot(noise, m.refE)) {
 			m.holdX = clampF(2*m.holdX, 15, 120)
-			m.ceil, m.ceilU = math.Max(1, 0.9*m.refL), m.now+m.holdX
+			m.ceil = math.Max(math.Max(1, 0.9*m.refL), math.Min(m.limit*m.mu/mean, 0.9*m.limit))
+			m.ceilU, m.okC = m.now+m.holdX, 150
 			m.set(m.ceil, fmt.Sprintf("no gain: latency x%.2f for load x%.2f", slower, gain))
 			m.slowStart, m.boost = false, 1
 			return false
 		}
 		if slower < 1+0.4*(gain-1) {
-			m.refL, m.refM = m.limit, mean
+			m.refL, m.refM, m.refE = m.limit, mean, noise
 		}
 	}
 	return true
@@ -694,7 +762,7 @@ func (m *model) grow() {
 			m.slowStart = false
 		}
 		m.set(math.Min(m.ceil, to), "grows to its ceiling")
-	case m.ceil > 0 && m.now < m.ceilU:
+	case m.ceil > 0 && (m.now < m.ceilU || m.okC < math.Min(150, 20*m.hold)):
 	case m.slowStart:
 		m.set(m.limit*2, "slow start")
 	default:
@@ -718,7 +786,7 @@ func (m *model) share(me *modelWorker, whole, allWants, othersHave, extras int) 
 	}
 	mine := whole * wants / allWants
 	switch {
-	case me.extra > 0 && m.now-me.extra > 1:
+	case me.extra > 0 && m.now-me.extra > 2:
 		me.extra, me.barred = 0, m.now+0.2
 	case mine < wants && m.now > me.barred && extras < whole-given && free > mine:
 		if me.extra == 0 {

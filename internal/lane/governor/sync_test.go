@@ -141,7 +141,7 @@ func TestOutageHasOneProbe(t *testing.T) {
 	onBoth(t, func(l *lab) {
 		g := l.sync("a")
 		l.sync("b")
-		for range 8 {
+		for range 10 { // a lane nobody knows is given 2 s
 			l.now += 0.25
 			g = l.sync("a", knows(g.Epoch), func(r *Report) { r.Overloads = 3 })
 		}

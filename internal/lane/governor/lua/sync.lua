@@ -21,13 +21,16 @@ local VERSION = 1
 local START = 4                -- the limit of a lane nobody knows yet
 local INTERVAL, PER_WORKER = 0.25, 0.004
 local LEASE = 2
+local TURN = 2                 -- for how long an extra permit stays with one worker (s)
 local KEEP = 3600              -- for how long an idle lane is remembered
-local LO, HI = 1.10, 1.15      -- latency against the baseline: grow below, shrink above
+local LO, HI = 1.08, 1.12      -- latency against the baseline: grow below, shrink above
+local LOOKS = 150              -- replies between two looks above a ceiling, at most
 local OPEN, OUTAGE, PROBING, PAUSED, HELD = 0, 1, 2, 3, 4
 local HAS, WANTS, BUSY, ENDS, EXTRA, BARRED, SLOTS, SEEN = 1, 2, 3, 4, 5, 6, 7, 8
 
 local max, min, floor, ceil, sqrt, exp, log = math.max, math.min, math.floor, math.ceil, math.sqrt, math.exp, math.log
 local function clamp(x, lo, hi) return max(lo, min(hi, x)) end
+local function hypot(x, y) return sqrt(x * x + y * y) end
 
 -- Redis' Lua has cmsgpack; an embedded Redis has only cjson.
 local codec = rawget(_G, 'cmsgpack')
@@ -60,17 +63,17 @@ local function fresh(limit, rate)
     v = VERSION, L = limit, ss = 1, st = OPEN, act = now, w = {}, wn = 1,
     -- the round: what came back since the last decision. Epochs never repeat, also when the state was lost.
     ep = floor(now * 1000), ws = now, h = {}, n = 0, ov = 0, sum = 0, sum2 = 0, peak = 0, settle = 0, lastL = 0,
-    -- latency: the baselines of three quantiles; the last ratio to them
-    base = 0, b1 = 0, b2 = 0, b3 = 0, baseOK = now, first = 0, meanP = 0, rr = 1, pPrev = 0,
-    sd = 0, ssR = 0, ssL = 0, sure = 0,
+    -- latency: the baselines of three quantiles and of the mean, from so many samples; the last ratio to them
+    base = 0, b1 = 0, b2 = 0, b3 = 0, b4 = 0, mu = 0, bN = 0, baseOK = now, meanP = 0, tail = 0, rr = 1, pPrev = 0,
+    sd = 0, cv = 0, sure = 0,
     hot = 0, hotT = 0, latLim = 0, serL = 0, serPL = 0, serP = 0, serN = 0, prb = 0, prbO = 0, prbL = 0,
-    -- growth: the ceiling and until when, steps, what the last growth bought
-    ceil = 0, ceilU = 0, hold = 2, boost = 1, refL = 0, refM = 0, holdX = 0,
+    -- growth: the ceiling, until when and replies since; steps, what the last growth bought
+    ceil = 0, ceilU = 0, okC = 0, hold = 2, boost = 1, refL = 0, refM = 0, refE = 0, holdX = 0,
     -- overload: its background share; the limit before; outages
     fb = 0, fbN = 0, fbOK = now, preL = 0, preT = 0, lastOK = now, cool = 0.5, openU = 0, saved = 0, prober = 0,
     -- quota
     R = rate, cfgR = 0, minR = 0, tat = 0, pause = 0, pEnd = 0, okS = 0, lastEv = 0, nextR = 0, rH = 20, rB = 1,
-    okRate = 0, okT = now, okN = 0, hdrT = 0, rl = 0, guess = 0,
+    okRate = 0, okT = now, okN = 0, hdrT = 0, rl = 0, guess = 0, refused = 0, after = 0,
     learn = 0, held = 0, again = 0, why = 'new', whyT = now,
   }
 end
@@ -96,6 +99,7 @@ local function new_round()
   local limit = s.prb == 1 and s.prbL or s.L
   if limit < 0.9 * s.lastL or limit > 1.1 * s.lastL then -- let the old traffic drain first
     s.settle, s.pPrev = 1.5 * s.b3 * max(1, s.pPrev), 0
+    if s.ss == 1 then s.settle = 0.4 * s.settle end -- half the load before: no queue to drain
   end
   s.lastL = limit
 end
@@ -147,7 +151,7 @@ if epoch == s.ep and n + ov > 0 then
   end
   s.n, s.ov, s.sum, s.sum2 = s.n + n, s.ov + ov, s.sum + sum, s.sum2 + sum2
 end
-s.okN, s.okS = s.okN + answered, s.okS + answered
+s.okN, s.okS, s.okC = s.okN + answered, s.okS + answered, s.okC + answered
 if answered > 0 then s.lastOK = now end
 if now - s.okT >= 1 then
   s.okRate = s.okRate + 0.5 * (s.okN / (now - s.okT) - s.okRate)
@@ -162,31 +166,34 @@ if s.R > 0 then
   if unused > 0 then s.tat = max(now, s.tat - unused / s.R) end
 end
 
--- A 429 after a while of none: what came through meanwhile is what the service allows.
--- At the first one nothing is known but how much came through last; that is a guess,
--- and is soon tried out.
+-- The service has refused the rate R. At first nothing is known but how much came through
+-- last: a guess, which is soon tried out. From the end of the last pause to that of this one
+-- so many came through: where pauses are long, a window's, that is exact if never less was
+-- asked for. Else the truth is between that average and the rate that was refused.
 local function learn_rate()
+  local refused = s.R
+  -- Each try of a higher rate costs a pause, and a refusal of so many requests.
+  local first = max(clamp(5 * after, 3, 60), min(60, 40 / max(0.2, s.R)))
+  local average, paused = s.okS / (now + after - s.pEnd), max(after, s.pEnd - s.lastEv)
   s.guess = 0
   if s.lastEv == 0 then
     local last = now - s.okT >= interval and s.okN / (now - s.okT) or 0
-    s.R, s.rH, s.guess = 0.7 * max(s.okRate, last), 1, 1
+    s.R, first, s.guess = 0.7 * max(s.okRate, last), 1, 1
     if cfg.rate > 0 then s.R = min(cfg.rate, s.R) end
     s.R = max(0.5, s.R)
+  elseif paused >= 5 and s.minR >= average then
+    s.R = 0.98 * average
   else
-    local allowed = s.okS / (now - s.lastEv)
-    local paused, open = s.pEnd - s.lastEv, now - s.pEnd
-    if open < paused and paused < 5 then
-      -- A short pause, and at once the next: for most of that time nothing was asked. The
-      -- service allows more than the average, and less than what came through since.
-      local between = sqrt(allowed * s.okS / max(open, interval))
-      s.R, s.rH = clamp(between, 0.7 * s.R, 0.97 * s.R), max(5, s.rH)
-    elseif s.minR >= allowed then -- never less was asked for, so that is exact
-      s.R, s.rH = 0.98 * allowed, clamp(s.rH * 1.5, 10, 120)
-    else
-      s.R, s.rH = min(0.97 * s.R, max(allowed, 0.7 * s.R)), clamp(s.rH * 1.5, 5, 120)
-    end
+    s.R = clamp(sqrt(average * s.R), 0.7 * s.R, 0.95 * s.R)
   end
   s.R = max(0.2, s.R)
+  -- Refused again at the same rate: that is the service's, and is tried more rarely.
+  if refused > 0.85 * s.refused and refused < 1.15 * s.refused then
+    s.rH = min(120, 1.5 * max(s.rH, first))
+  else
+    s.rH = first
+  end
+  s.refused, s.after = refused, max(after, s.after / 2)
   s.minR, s.lastEv, s.okS, s.nextR, s.rB = s.R, now, 0, now + after + s.rH, 1
   why = string.format('the service asked to wait %.0f s', after)
 end
@@ -206,10 +213,12 @@ elseif after > 0 then
   s.pEnd = s.pause
 elseif s.R > 0 and (cfg.rate == 0 or s.R < cfg.rate) and s.rl == 1
   and now - s.hdrT > 60 and now > s.nextR and now > s.pause then
-  local guess = s.guess == 1
-  s.R = s.R * (1 + (guess and 0.32 or min(0.32, 0.02 * s.rB)))
+  -- A few requests show what a rate does; in a long window it shows late.
+  local step, every = min(0.32, 0.02 * s.rB), max(1.25, 8 / s.R, s.after / 2)
+  if s.guess == 1 then step, every = 0.32, 1.25 end
+  s.R = s.R * (1 + step)
   if cfg.rate > 0 then s.R = min(cfg.rate, s.R) end
-  s.rB, s.nextR = s.rB * 2, now + (guess and 1.25 or 2.5)
+  s.rB, s.nextR = s.rB * 2, now + every
 end
 
 -- ---- the limit
@@ -228,7 +237,7 @@ end
 local function recover()
   s.st, s.ss, s.cool = OPEN, 1, 0.5
   s.fbOK = now -- what a ramp shows of background overload is none of it
-  s.ceil, s.ceilU = max(1, 0.9 * s.saved), now + 5
+  s.ceil, s.ceilU, s.okC = max(1, 0.9 * s.saved), now + 5, LOOKS
   set(min(START, s.saved / 2), '')
   why = string.format('recovered, ramp to %.0f', s.ceil)
   new_round()
@@ -245,23 +254,41 @@ local function quantile(q)
   return 0
 end
 
-local function rebase(p)
-  s.b1, s.b2, s.b3, s.base, s.baseOK = p[1], p[2], p[3], p[2], now
+local function rebase(p, mean)
+  s.b1, s.b2, s.b3, s.b4, s.base, s.baseOK, s.mu = p[1], p[2], p[3], p[4], p[2], now, mean
 end
 
 local function middle(a, b, c) return a + b + c - max(a, b, c) - min(a, b, c) end
 
-local function dead() return now - s.lastOK > max(2, 8 * s.base) end
+-- How long a request waited, against how long one is served: what a queue adds is the
+-- same for fast requests and slow ones, so this holds where latency has two modes.
+local function slower(p)
+  return max(0.1, 1 + middle(p[1] - s.b1, p[2] - s.b2, p[3] - s.b3) / s.mu)
+end
+
+-- That, or what the slowest quarter says beyond doubt: where most are answered from a cache,
+-- the others see no queue.
+local function ratio(p)
+  return max(slower(p), 1 + (p.slow - s.b4) / s.mu)
+end
+
+-- Nothing has come back for longer than a request of those seen would take.
+local function dead()
+  return now - s.lastOK > max(2, (s.bN < 30 and 8 or 4) * s.mu, s.tail)
+end
+
+-- For how long nothing but overload makes an outage.
+local function quiet()
+  if s.base == 0 then return 2 end
+  return max(0.5, 3 * s.base)
+end
 
 -- How many samples keep the noise of the quantiles at a tenth.
 local function needed()
   local samples = 1.5 * s.L
-  if s.base == 0 or s.first == 1 then
-    samples = max(samples, 30)
-  elseif s.ss == 0 then
-    samples = max(samples, 121 * s.sd * s.sd)
-  end
-  return clamp(samples, 20, 150)
+  if s.base == 0 then return 6 end
+  if s.ss == 0 then samples = max(samples, 121 * s.sd * s.sd) end
+  return clamp(samples, 12, 150)
 end
 
 -- Is there enough to decide upon? Closing too early biases latency low, since fast
@@ -269,39 +296,42 @@ end
 local function closes(elapsed, reacts)
   local all = s.n + s.ov
   local longest = max(1, 4 * s.base + 2 * interval)
+  local few = all < 10 and 5 or 1 -- too few to tell anything: a slow service's rounds are long
+  -- Of a small limit three rejections are many: there the first says it.
   local enough = 3
-  -- A small service that has been rejecting above its ceiling: the first rejection says it.
-  if s.ceil > 0 and s.L > s.ceil and s.L <= 10 and s.fb < 0.01 and s.fbN >= 4 then enough = 1 end
+  if s.L <= 10 and s.fb < 0.01 and s.ov >= 0.15 * all then enough = 1 end
   if s.prb == 1 and s.prbO == 0 and s.n >= 10 and elapsed >= s.settle + interval then return true end
   if s.ov >= enough and reacts and elapsed >= 2 * interval then return true end
   if all == 0 and s.base > 0 and dead() then return true end
   if all >= needed() and elapsed >= s.settle + max(interval, (s.ss == 1 and 1.5 or 3) * s.meanP) then return true end
   if s.ov >= 3 and elapsed >= longest then return true end
-  return elapsed >= max(8, 4 * longest)
+  return elapsed >= max(8, 4 * longest) * few
 end
 
 local function cut_overload(elapsed, share)
   local before = s.L
   -- A rejected permit rests for one latency, so rejections per rest are the excess.
-  local cut = clamp(s.ov / max(1, elapsed / max(interval, s.base)) / s.L, 0.03, 0.5)
+  local rest = s.base == 0 and 1 or max(interval, s.base)
+  local cut = clamp(s.ov / max(1, elapsed / rest) / s.L, 0.03, 0.5)
   if now - s.preT > 5 then s.preL, s.preT = s.L, now end
   set(s.L * (1 - cut), string.format('overload %.1f%%', 100 * share))
   if s.ceil > 0 and before > 0.9 * s.ceil and before < max(1.3 * s.ceil, s.ceil + 1.6) then
-    -- The same ceiling again. Each look above it costs about three rejections, of which a
-    -- slow service makes a larger share; a large one's are half a latency's worth.
-    local longest = max(clamp(120 * s.base, 4, 30), min(200 / max(s.okRate, 0.1), 180))
-    if before > 1.01 * s.ceil then s.hold = min(longest, s.hold * 2) end
+    -- The same ceiling again. Each look above it costs a rejection or two, of which a
+    -- slow service makes a larger share: so the next look waits for replies, too.
+    if before > 1.01 * s.ceil then s.hold = min(15, s.hold * 2) end
   else
-    s.hold = s.okRate > 0 and clamp(40 / s.okRate, 2, 30) or 2
+    s.hold = 2
   end
-  s.ceil, s.ceilU = s.L, now + s.hold
+  s.ceil, s.ceilU, s.okC = s.L, now + s.hold, 0
   s.ss, s.boost, s.serL, s.hot = 0, 1, 0, 0
 end
 
 local function track(q, b, se)
-  if q < b * min(0.85, exp(-2 * se)) then return b + 0.4 * (q - b) end
-  if q < b then return b + 0.1 * (q - b) end
-  if q < 1.15 * b then return b + 0.05 * (q - b) end
+  local d = (q - b) / s.mu
+  if d < -max(0.15, 1 - exp(-2 * se)) then return b + 0.4 * (q - b) end
+  if s.ss == 1 then return b end
+  if d < 0 then return b + 0.1 * (q - b) end
+  if d < 0.07 then return b + 0.05 * (q - b) end
   return b
 end
 
@@ -315,7 +345,7 @@ local function cut_latency(p, rr, hi)
     s.serPL, s.serP = s.L, rr
   end
   if s.serN >= 2 or (s.serN >= 1 and s.L <= 2) then
-    rebase(p)
+    rebase(p, s.sum / s.n)
     set(max(s.L, 0.7 * s.serL), 'the service is slower, whatever the limit')
     s.serL = 0
     return
@@ -330,20 +360,24 @@ end
 
 -- Throughput is limit / latency (Little): growth that buys none is taken back.
 local function gains(mean, noise)
-  if s.refL == 0 or s.L < 0.7 * s.refL then
-    s.refL, s.refM = s.L, mean
+  if s.n < 30 then
+    return true -- too few for a mean
+  elseif s.refL == 0 or s.L < 0.7 * s.refL then
+    s.refL, s.refM, s.refE = s.L, mean, noise
   elseif s.L <= 1.1 * s.refL then
     s.refM = s.refM + 0.3 * (mean - s.refM)
   elseif s.L >= 1.5 * s.refL then
-    local slower, gain = mean / s.refM, s.L / s.refL
-    if s.n >= 60 and slower > (1 + 0.65 * (gain - 1)) * exp(1.5 * noise) then
+    local longer, gain = mean / s.refM, s.L / s.refL
+    if s.n >= 60 and longer > (1 + 0.65 * (gain - 1)) * exp(1.5 * hypot(noise, s.refE)) then
       s.holdX = clamp(2 * s.holdX, 15, 120)
-      s.ceil, s.ceilU = max(1, 0.9 * s.refL), now + s.holdX
-      set(s.ceil, string.format('no gain: latency x%.2f for load x%.2f', slower, gain))
+      -- What comes through needs so many in flight without a queue.
+      s.ceil = max(1, 0.9 * s.refL, min(s.L * s.mu / mean, 0.9 * s.L))
+      s.ceilU, s.okC = now + s.holdX, LOOKS
+      set(s.ceil, string.format('no gain: latency x%.2f for load x%.2f', longer, gain))
       s.ss, s.boost = 0, 1
       return false
     end
-    if slower < 1 + 0.4 * (gain - 1) then s.refL, s.refM = s.L, mean end
+    if longer < 1 + 0.4 * (gain - 1) then s.refL, s.refM, s.refE = s.L, mean, noise end
   end
   return true
 end
@@ -353,7 +387,7 @@ local function grow()
     local to = s.ss == 1 and s.L * 2 or s.L * 1.25 + 1
     if to >= s.ceil then s.ss = 0 end
     set(min(s.ceil, to), 'grows to its ceiling')
-  elseif s.ceil > 0 and now < s.ceilU then
+  elseif s.ceil > 0 and (now < s.ceilU or s.okC < min(LOOKS, 20 * s.hold)) then
     return
   elseif s.ss == 1 then
     set(s.L * 2, 'slow start')
@@ -367,32 +401,40 @@ end
 
 local function by_latency(p)
   local mean = s.sum / s.n
-  local noise = sqrt(max(0, s.sum2 / s.n - mean * mean) / s.n) / mean
-  s.meanP = min(mean, 5)
-  if s.base == 0 then -- measured once more at the first limit: young samples are biased low
-    rebase(p)
-    s.again, s.first = 1, 1
+  -- Of a few requests none may be slow: so the spread of latency is remembered.
+  s.cv = max(sqrt(max(0, s.sum2 / s.n - mean * mean)) / mean, 0.95 * s.cv)
+  local noise = s.cv / sqrt(s.n)
+  s.meanP, s.tail = min(mean, 5), mean + 3 * s.cv * mean
+  if s.base == 0 then -- young samples are biased low: they tell no more than how long to wait
+    rebase(p, mean)
+    s.bN, s.again = 2, 1
     return
   end
-  if s.first == 1 then s.first, s.b1, s.b2, s.b3 = 0, p[1], p[2], p[3] end
-  local seen = middle(p[1] / s.b1, p[2] / s.b2, p[3] / s.b3)
-  if s.ss == 1 and s.ssR > 0 and seen > 1 and seen < 1.1 * s.ssR and s.L >= 1.8 * s.ssL then
-    -- Twice the load and no slower: there was no queue, the baseline was low.
-    s.b1, s.b2 = s.b1 + 0.5 * max(0, p[1] - s.b1), s.b2 + 0.5 * max(0, p[2] - s.b2)
-    s.b3 = s.b3 + 0.5 * max(0, p[3] - s.b3)
-  end
-  local sd = log(p[3] / p[1]) / 1.349
+  local sd = (p[3] - p[1]) / 1.349 / mean
   if s.sd == 0 then s.sd = sd end
   s.sd = s.sd + 0.3 * (sd - s.sd)
+  -- The noise of this round's quantiles, and with that of the baselines.
   local se = min(0.2, 1.25 * sd / sqrt(s.n))
-  s.b1, s.b2, s.b3 = track(p[1], s.b1, se), track(p[2], s.b2, se), track(p[3], s.b3, se)
+  local wide = hypot(se, 1.25 * s.sd / sqrt(s.bN))
+  se = min(0.25, wide)
+  if s.ss == 1 and (s.bN <= 2 or ratio(p) <= 1.15 * exp(wide)) then
+    -- No queue yet: all that slow start saw makes the baseline, without bias.
+    local w = s.n / (s.bN + s.n)
+    s.b1, s.b2 = s.b1 + w * (p[1] - s.b1), s.b2 + w * (p[2] - s.b2)
+    s.b3, s.b4 = s.b3 + w * (p[3] - s.b3), s.b4 + w * (p[4] - s.b4)
+    s.mu, s.bN = s.mu + w * (mean - s.mu), min(300, s.bN + s.n)
+  end
+  s.b1, s.b2 = track(p[1], s.b1, se), track(p[2], s.b2, se)
+  s.b3, s.b4 = track(p[3], s.b3, se), track(p[4], s.b4, se)
   s.base = s.b2
-  local rr = middle(p[1] / s.b1, p[2] / s.b2, p[3] / s.b3)
-  s.rr, s.pPrev, s.ssR, s.ssL = rr, rr, rr, s.L
-  local lo, hi = LO * exp(0.5 * se), HI * exp(2 * se)
+  local rr = ratio(p)
+  if s.ss == 0 then s.mu = s.mu + 0.1 * (mean / max(1, rr) - s.mu) end
+  s.rr, s.pPrev = rr, rr
+  local lo, hi = LO * exp(0.5 * se), HI * exp(1.5 * se)
   if rr < 1.07 then s.baseOK, s.latLim = now, 0 end
   if rr <= hi then
     s.hot = 0
+    if s.ss == 0 then s.bN = min(300, s.bN + s.n) end
     if s.peak >= 3 * START then s.sure = 1 end -- measured at a third of what it can do
   end
   if rr > hi and rr < 2 and s.hot == 0 then
@@ -420,7 +462,7 @@ local function probed_overload()
     s.fb = share
     set(0.85 * s.L, 'its overload was not the background')
     s.ceil, s.hold = s.L, min(s.hold, 8)
-    s.ceilU = now + s.hold
+    s.ceilU, s.okC = now + s.hold, 0
     s.ss, s.boost = 0, 1
   else
     s.fb = s.fb + 0.5 * (share - s.fb)
@@ -433,15 +475,16 @@ local function probed(p)
   s.prb = 0
   probed_overload()
   if s.n < 10 then return end
-  local r = middle(p[1] / s.b1, p[2] / s.b2, p[3] / s.b3)
-  local se = 1.25 * s.sd / sqrt(s.n)
+  local r = slower(p)
+  local se = 1.25 * s.sd * sqrt(1 / s.n + 1 / s.bN)
   local fell = r < min(0.8, exp(-2 * se))
   if not fell then -- then it is as good as it has samples
     local weight = min(1, s.n / 30)
-    p = {s.b1 + weight * (p[1] - s.b1), s.b2 + weight * (p[2] - s.b2), s.b3 + weight * (p[3] - s.b3)}
+    p = {s.b1 + weight * (p[1] - s.b1), s.b2 + weight * (p[2] - s.b2),
+      s.b3 + weight * (p[3] - s.b3), s.b4 + weight * (p[4] - s.b4)}
   end
-  rebase(p)
-  s.sure = 1
+  rebase(p, s.sum / s.n)
+  s.bN, s.sure = s.n + (fell and 0 or s.bN), 1
   if fell and s.L > LOWEST then
     set(max(s.L * r, s.prbL), 'the baseline had a queue in it')
     s.refL, s.serL, s.ss = 0, 0, 0
@@ -460,13 +503,15 @@ local function decide()
   end
   s.rl = 0
   local share = s.ov / all
-  if s.ov >= 3 and share >= 0.9 and now - s.lastOK > max(0.5, 3 * s.base) then
+  if share >= 0.9 and (s.ov >= 3 and now - s.lastOK > quiet() or dead()) then
     trip()
     return
   end
   for b in pairs(s.h) do buckets[#buckets + 1] = tonumber(b) end
   table.sort(buckets)
-  local p = {quantile(0.25), quantile(0.5), quantile(0.75)}
+  -- Three quantiles, and bounds of the last one: two errors of its rank above and below.
+  local rank = 0.87 / sqrt(s.n)
+  local p = {quantile(0.25), quantile(0.5), quantile(0.75), quantile(min(1, 0.75 + rank)), slow = quantile(0.75 - rank)}
   if s.prb == 1 then
     probed(p)
   else
@@ -477,7 +522,7 @@ local function decide()
     if s.fb < 0.02 then s.fbOK = now end
     if reacts then
       cut_overload(elapsed, share)
-    elseif s.n >= 10 then
+    elseif s.n >= 10 or s.base == 0 and s.n > 0 then
       by_latency(p)
     end
   end
@@ -496,9 +541,9 @@ if s.st == OUTAGE then
     new_round()
   end
 elseif s.st == PROBING then
-  if s.n > 0 then
+  if s.n > 0 or answered > 0 then
     recover()
-  elseif s.ov > 0 or now - s.ws > max(2, 8 * s.base) then
+  elseif s.ov > 0 or now - s.ws > max(2, 4 * s.mu) then
     trip()
   end
 elseif now >= s.pause and cfg.paused == 0 then
@@ -521,7 +566,7 @@ end
 -- ---- the share
 
 -- The integer part of its share is everybody's; what remains are extras, which pass
--- from one to the next each second: so a limit below the number of workers serves all.
+-- from one to the next: so a limit below the number of workers serves all.
 local function share_of(whole)
   local free = whole - others_have
   if all_wants <= whole then
@@ -531,7 +576,7 @@ local function share_of(whole)
   local given = 0
   for _, w in pairs(s.w) do given = given + floor(whole * w[WANTS] / all_wants) end
   local mine = floor(whole * wants / all_wants)
-  if me[EXTRA] > 0 and now - me[EXTRA] > 1 then
+  if me[EXTRA] > 0 and now - me[EXTRA] > TURN then
     me[EXTRA], me[BARRED] = 0, now + 0.2
   elseif mine < wants and now > me[BARRED] and extras < whole - given and free > mine then
     if me[EXTRA] == 0 then me[EXTRA] = now end
@@ -582,7 +627,7 @@ if s.R > 0 then
     s.tat = max(s.tat, s.pEnd + max(0, burst / s.R - interval))
   end
   local have = floor((now - s.tat) * s.R + burst + 1e-9)
-  if have < need then s.rl = 1 end
+  if have < need and busy < permits then s.rl = 1 end -- not where the limit is what holds
   tokens = clamp(have, 0, need)
   if now < s.pause or cfg.paused == 1 then tokens = 0 end
   s.tat = s.tat + tokens / s.R
