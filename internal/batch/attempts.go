@@ -34,32 +34,67 @@ type Terms struct {
 
 // Begin asks whether an attempt may run, and under which terms.
 func (l *Ledger) Begin(ctx context.Context, name string, seq int64) (Admission, Terms, error) {
-	return l.begin(ctx, name, seq, "")
+	r, err := l.begins.do(ctx, asked{name, seq})
+	if err != nil {
+		return 0, Terms{}, fmt.Errorf("begin task %s: %w", TaskID(name, seq), err)
+	}
+	return r.Admission, r.Terms, nil
 }
 
 // BeginAlone is Begin for an attempt that has no other task beside it. If its worker
 // dies before its outcome or Rest, the task is to blame.
 func (l *Ledger) BeginAlone(ctx context.Context, name string, seq int64) (Admission, Terms, error) {
-	return l.begin(ctx, name, seq, "1")
+	c := beginCall(asked{name, seq}.segment(), "1")
+	r, err := l.admissions(beginScript.Run(ctx, l.rdb, c.keys, append(c.args, seq)...), 1)
+	if err != nil {
+		return 0, Terms{}, fmt.Errorf("begin task %s: %w", TaskID(name, seq), err)
+	}
+	return r[0].Admission, r[0].Terms, nil
 }
 
-func (l *Ledger) begin(ctx context.Context, name string, seq int64, alone string) (Admission, Terms, error) {
-	r, err := beginScript.Run(ctx, l.rdb, []string{batchKey(name), bitsKey(name, seq), suspectsKey(name)},
-		seq, seq%segment, seq/segment, alone, aloneFrom).Slice()
-	if err != nil || len(r) != 3 {
-		return 0, Terms{}, fmt.Errorf("begin task %s: %w", TaskID(name, seq), orShape(err))
+// asked is a task whose Begin is asked for, and admitted the answer.
+type asked struct {
+	name string
+	seq  int64
+}
+
+type admitted struct {
+	Admission
+	Terms
+}
+
+func (a asked) segment() span { return span{a.name, a.seq / segment} }
+
+// beginCall begins tasks of one segment.
+func beginCall(of span, alone string) *scriptCall {
+	return &scriptCall{keys: []string{batchKey(of.name), of.bits(), suspectsKey(of.name)}, args: []any{of.k, segment, alone, aloneFrom}}
+}
+
+// recordCall records outcomes of one segment.
+func recordCall(of span) *scriptCall {
+	return &scriptCall{keys: []string{batchKey(of.name), of.bits(), outKey(of.name), deadKey(of.name), suspectsKey(of.name)}, args: []any{of.k, segment}}
+}
+
+// admissions reads the answer of begin.lua, for n tasks.
+func (l *Ledger) admissions(cmd *redis.Cmd, n int) ([]admitted, error) {
+	r, err := cmd.Slice()
+	if err != nil || len(r) != 2+n {
+		return nil, orShape(err)
 	}
-	code, _ := r[0].(int64)
-	raw, _ := r[1].(string)
-	left, _ := r[2].(int64)
+	raw, _ := r[0].(string)
+	left, _ := r[1].(int64)
 	terms := Terms{Left: time.Duration(left) * time.Millisecond}
-	if raw == "" {
-		return Admission(code), terms, nil
+	if raw != "" {
+		if terms.Options, err = l.options(raw); err != nil {
+			return nil, fmt.Errorf("options of the batch: %w", err)
+		}
 	}
-	if terms.Options, err = l.options(raw); err != nil {
-		return 0, Terms{}, fmt.Errorf("begin task %s: options of the batch: %w", TaskID(name, seq), err)
+	all := make([]admitted, n)
+	for i := range all {
+		code, _ := r[2+i].(int64)
+		all[i] = admitted{Admission(code), terms}
 	}
-	return Admission(code), terms, nil
+	return all, nil
 }
 
 // maxParsed bounds the memory of options; a worker meets few batches at a time.
@@ -88,33 +123,30 @@ func (l *Ledger) options(raw string) (*Options, error) {
 // if unknown. payload goes with a failed outcome into the dead letters.
 // ErrNotFound if the batch is gone.
 func (l *Ledger) Record(ctx context.Context, name string, o *Outcome, wait time.Duration, payload []byte) (first bool, err error) {
-	keys, args, err := recordArgs(name, o, wait, payload)
+	n, err := l.records.do(ctx, entry{name, o, wait, payload})
+	if err == nil {
+		first, err = l.recorded(ctx, name, n)
+	}
 	if err != nil {
 		return false, fmt.Errorf("record task %s: %w", TaskID(name, o.Seq), err)
 	}
-	return l.recorded(ctx, name, o.Seq, recordScript.Run(ctx, l.rdb, keys, args...))
+	return first, nil
 }
 
 // recordAll is Record for many, in one round trip. It returns how many had no outcome
 // before.
 func (l *Ledger) recordAll(ctx context.Context, name string, outcomes []*Outcome) (firsts int64, err error) {
-	if err := recordScript.Load(ctx, l.rdb).Err(); err != nil {
-		return 0, fmt.Errorf("record tasks of batch %q: %w", name, err)
-	}
-	pipe := l.rdb.Pipeline()
-	calls := make([]*redis.Cmd, len(outcomes))
+	entries := make([]entry, len(outcomes))
 	for i, o := range outcomes {
-		keys, args, err := recordArgs(name, o, -time.Microsecond, nil)
-		if err != nil {
-			return 0, fmt.Errorf("record task %s: %w", TaskID(name, o.Seq), err)
+		entries[i] = entry{name: name, o: o, wait: -time.Microsecond}
+	}
+	for i, a := range l.recordEntries(ctx, entries) {
+		first := false
+		if err = a.err; err == nil {
+			first, err = l.recorded(ctx, name, a.value)
 		}
-		calls[i] = recordScript.EvalSha(ctx, pipe, keys, args...)
-	}
-	_, _ = pipe.Exec(ctx) // each call has its own error
-	for i, o := range outcomes {
-		first, err := l.recorded(ctx, name, o.Seq, calls[i])
 		if err != nil {
-			return firsts, err
+			return firsts, fmt.Errorf("record task %s: %w", TaskID(name, outcomes[i].Seq), err)
 		}
 		if first {
 			firsts++
@@ -123,35 +155,39 @@ func (l *Ledger) recordAll(ctx context.Context, name string, outcomes []*Outcome
 	return firsts, nil
 }
 
-// recordArgs are the keys and arguments of record.lua.
-func recordArgs(name string, o *Outcome, wait time.Duration, payload []byte) (keys []string, args []any, err error) {
-	out := *o
-	out.Payload = asJSON(o.Payload)
-	line, err := json.Marshal(&out)
-	if err != nil {
-		return nil, nil, err
-	}
-	var dead []byte
-	if o.State == Failed {
-		out.Payload = asJSON(payload)
-		if dead, err = json.Marshal(&out); err != nil {
-			return nil, nil, err
-		}
-	}
-	keys = []string{batchKey(name), bitsKey(name, o.Seq), outKey(name), deadKey(name), suspectsKey(name)}
-	return keys, []any{o.Seq, o.Seq % segment, o.Seq / segment, segment,
-		string(o.State), line, wait.Microseconds(), max(0, o.Attempts-1), dead}, nil
+// entry is an outcome to record.
+type entry struct {
+	name    string
+	o       *Outcome
+	wait    time.Duration // from enqueue to the first start; negative: not known
+	payload []byte        // for the dead letters
 }
 
-// recorded reads the answer of record.lua.
-func (l *Ledger) recorded(ctx context.Context, name string, seq int64, call *redis.Cmd) (first bool, err error) {
-	n, err := call.Int()
+func (e entry) segment() span { return span{e.name, e.o.Seq / segment} }
+
+// encode returns what record.lua wants of an entry, six arguments, and their size.
+func (e entry) encode() (args []any, size int, err error) {
+	out := *e.o
+	out.Payload = asJSON(e.o.Payload)
+	line, err := json.Marshal(&out)
 	if err != nil {
-		return false, fmt.Errorf("record task %s: %w", TaskID(name, seq), err)
+		return nil, 0, err
 	}
+	var dead []byte
+	if e.o.State == Failed {
+		out.Payload = asJSON(e.payload)
+		if dead, err = json.Marshal(&out); err != nil {
+			return nil, 0, err
+		}
+	}
+	return []any{e.o.Seq, string(e.o.State), line, e.wait.Microseconds(), max(0, e.o.Attempts-1), dead}, len(line) + len(dead), nil
+}
+
+// recorded reads the answer of record.lua for one outcome.
+func (l *Ledger) recorded(ctx context.Context, name string, n int64) (first bool, err error) {
 	switch n {
 	case -1:
-		return false, fmt.Errorf("record task %s: %w", TaskID(name, seq), ErrNotFound)
+		return false, ErrNotFound
 	case 2:
 		if i, err := l.Info(ctx, name); err == nil {
 			_ = l.expire(ctx, i) // if this fails, List sees to it

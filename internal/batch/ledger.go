@@ -63,11 +63,17 @@ type Ledger struct {
 
 	mu     sync.Mutex
 	parsed map[string]*Options // by their JSON
+
+	begins  together[asked, admitted]
+	records together[entry, int64]
 }
 
 // NewLedger returns the ledger kept in rdb.
 func NewLedger(rdb redis.UniversalClient) *Ledger {
-	return &Ledger{rdb: rdb, parsed: make(map[string]*Options)}
+	l := &Ledger{rdb: rdb, parsed: make(map[string]*Options)}
+	l.begins.send = l.beginAll
+	l.records.send = l.recordEntries
+	return l
 }
 
 // Create makes a batch; made is false when there is one of this name already.
