@@ -36,6 +36,7 @@ import (
 	"github.com/weir-tasks/weir/internal/follow"
 	"github.com/weir-tasks/weir/internal/lane"
 	"github.com/weir-tasks/weir/internal/produce"
+	"github.com/weir-tasks/weir/internal/queue"
 	"github.com/weir-tasks/weir/internal/source"
 	"github.com/weir-tasks/weir/internal/status"
 	"github.com/weir-tasks/weir/internal/work"
@@ -179,6 +180,17 @@ func (c *Client) RunWorker(ctx context.Context, o WorkerOptions) error {
 	return w.Stop()
 }
 
+// Priority says which tasks of a lane are run first. While there are of all, six of High
+// go with three of Normal and one of Low.
+type Priority = queue.Priority
+
+// The priorities.
+const (
+	Normal = queue.Normal
+	High   = queue.High
+	Low    = queue.Low
+)
+
 // BatchOptions say how a batch is run. Zero fields take the task type's policy.
 type BatchOptions struct {
 	// Name is the batch's. The same name with the same input goes on with it.
@@ -186,6 +198,8 @@ type BatchOptions struct {
 	Name string
 	// Lane is where all tasks go. Empty: where their payloads say, or the type's policy.
 	Lane string
+	// Priority says before which others of their lanes the tasks are run.
+	Priority Priority
 	// Timeout is one attempt's.
 	Timeout time.Duration
 	// Retries is how many attempts may follow the first; tasks.NoRetries is none.
@@ -230,7 +244,7 @@ func (c *Client) Begin(ctx context.Context, t *tasks.Type, o BatchOptions) (*Bat
 	}
 	po := produce.Options{
 		Options: batch.Options{
-			Type: t.Name(), Lane: lane,
+			Type: t.Name(), Lane: lane, Priority: o.Priority,
 			TimeoutMS: or(o.Timeout, p.Timeout).Milliseconds(), Retries: p.Retries,
 			BackoffMS: or(o.Backoff, p.Backoff).Milliseconds(), MaxBackoffMS: max(p.MaxBackoff, o.Backoff).Milliseconds(),
 			DeadlineMS: o.Deadline.Milliseconds(),

@@ -103,6 +103,9 @@ func (f *batchFlags) like(o *batch.Options) {
 	if f.Lane == "" {
 		f.Lane = o.Lane
 	}
+	if f.Priority == "" {
+		f.Priority = o.Priority.String()
+	}
 	if f.Timeout == 0 {
 		f.Timeout = o.Timeout()
 	}

@@ -7,8 +7,10 @@ import (
 	"time"
 
 	"github.com/alecthomas/kong"
+	"github.com/weir-tasks/weir"
 	"github.com/weir-tasks/weir/internal/batch"
 	"github.com/weir-tasks/weir/internal/cli"
+	"github.com/weir-tasks/weir/internal/queue"
 	"github.com/weir-tasks/weir/tasks"
 )
 
@@ -67,6 +69,7 @@ type inputFlags struct {
 type batchFlags struct {
 	Batch       string        `help:"The batch's name. Default: derived from type, input and options, so that the same command goes on with an unfinished batch." placeholder:"NAME"`
 	Lane        string        `help:"Lane of all tasks. Default: the type's; of http tasks each URL's host and port." placeholder:"NAME"`
+	Priority    string        `help:"Which tasks of a lane go first: high, normal or low; while there are of all, 6 : 3 : 1. Default: normal." placeholder:"P"`
 	Timeout     time.Duration `help:"Time one attempt may take. Default: the type's." placeholder:"D"`
 	Retries     *int          `help:"Attempts after the first. Default: the type's." placeholder:"N"`
 	Backoff     time.Duration `help:"Base of the exponential backoff between attempts. Default: the type's." placeholder:"D"`
@@ -95,6 +98,13 @@ func inRange(flag string, n int64) error {
 	return nil
 }
 
+func (f *batchFlags) priority() (weir.Priority, error) {
+	if f.Priority == "" {
+		return weir.Normal, nil
+	}
+	return queue.ParsePriority(f.Priority)
+}
+
 // validate reports all that is wrong at once.
 func (f *batchFlags) validate() error {
 	var errs []error
@@ -108,6 +118,9 @@ func (f *batchFlags) validate() error {
 		if err := tasks.ValidLane(f.Lane); err != nil {
 			bad("--lane: %w", err)
 		}
+	}
+	if _, err := f.priority(); err != nil {
+		bad("--priority: %w", err)
 	}
 	for _, d := range []struct {
 		name string

@@ -97,13 +97,18 @@ func (f *batchFlags) options(in *input) weir.BatchOptions {
 		WithPayload: f.WithPayload, MaxFailures: f.MaxFailures, Keep: f.Keep,
 		Input: in.what, Again: in.again,
 	}
+	o.Priority, _ = f.priority() // as validated
 	if f.Retries != nil {
 		o.Retries = *f.Retries
 		if o.Retries == 0 {
 			o.Retries = tasks.NoRetries
 		}
 	}
-	sum := sha256.Sum256(fmt.Append(nil, in.what, "\x00", o.Lane, o.Timeout, o.Retries, o.Backoff, o.Deadline, o.WithPayload))
+	priority := ""
+	if o.Priority != weir.Normal {
+		priority = o.Priority.String()
+	}
+	sum := sha256.Sum256(fmt.Append(nil, in.what, "\x00", o.Lane, o.Timeout, o.Retries, o.Backoff, o.Deadline, o.WithPayload, priority))
 	o.Stem = in.typ.Name()
 	if in.again {
 		o.Stem += "-" + hex.EncodeToString(sum[:4])

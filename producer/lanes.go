@@ -69,7 +69,7 @@ func printLanes(w io.Writer, all []*lane.Overview, asJSON bool, cluster lane.Clu
 		return nil
 	}
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "LANE\tSTATE\tLIMIT\tIN FLIGHT\tPENDING\tLATER\tRATE\tLATENCY\tWAITS FOR")
+	fmt.Fprintln(t, "LANE\tSTATE\tWEIGHT\tLIMIT\tIN FLIGHT\tPENDING\tLATER\tRATE\tLATENCY\tWAITS FOR")
 	for _, o := range all {
 		j := jsonLane(o, cluster)
 		limit, rate, latency := "-", "-", "-"
@@ -82,7 +82,7 @@ func printLanes(w io.Writer, all []*lane.Overview, asJSON bool, cluster lane.Clu
 		if j.BaseMS > 0 {
 			latency = fmt.Sprintf("%.3g x %.3g ms", j.Ratio, j.BaseMS)
 		}
-		fmt.Fprintf(t, "%s\t%s\t%s\t%d\t%d\t%d\t%s\t%s\t%s\n", j.Lane, j.State, limit, j.Active, j.Pending, j.Later, rate, latency, j.Waits)
+		fmt.Fprintf(t, "%s\t%s\t%d\t%s\t%d\t%d\t%d\t%s\t%s\t%s\n", j.Lane, j.State, j.Weight, limit, j.Active, j.Pending, j.Later, rate, latency, j.Waits)
 	}
 	return t.Flush()
 }
@@ -91,6 +91,7 @@ func printLanes(w io.Writer, all []*lane.Overview, asJSON bool, cluster lane.Clu
 type laneLine struct {
 	Lane     string        `json:"lane"`
 	State    string        `json:"state"`
+	Weight   int           `json:"weight"`
 	Governed bool          `json:"governed"`
 	Limit    int           `json:"limit"`
 	Active   int64         `json:"in_flight"`
@@ -120,7 +121,7 @@ type laneSettings struct {
 
 func jsonLane(o *lane.Overview, cluster lane.Cluster) laneLine {
 	d := o.Demand(cluster, 0)
-	j := laneLine{Lane: o.Name, State: "open", Active: o.InFlight(), Pending: o.Pending, Later: o.Later, Waits: o.Waits(),
+	j := laneLine{Lane: o.Name, State: "open", Weight: o.Weight, Active: o.InFlight(), Pending: o.Pending, Later: o.Later, Waits: o.Waits(),
 		Oldest: o.Oldest.Milliseconds(), Drain: d.Drain, Wanted: d.Workers}
 	if o.Config.Paused {
 		j.State = governor.Held.String()
@@ -143,6 +144,7 @@ type laneCmd struct {
 	Max    *int    `env:"-" help:"The most in flight that the limit may rise to; 0 takes it away." placeholder:"N"`
 	Min    *int    `env:"-" help:"The fewest in flight that the limit may fall to; 0 takes it away." placeholder:"N"`
 	Limit  *int    `env:"-" help:"A fixed limit of tasks in flight instead of one that adapts; 0 takes it away." placeholder:"N"`
+	Weight *int    `env:"-" help:"How many tasks a worker with too few slots takes of this lane for each one of a lane of weight 1: 1 to 100, default 1." placeholder:"N"`
 	Pause  bool    `env:"-" help:"Let no task of the lane begin." xor:"pause"`
 	Resume bool    `env:"-" help:"End --pause." xor:"pause"`
 	Reset  bool    `env:"-" help:"Forget what was learned of the service: the limit begins anew."`
@@ -157,6 +159,11 @@ func (c *laneCmd) Run(ctx context.Context, common *cli.Common) error {
 		var err error
 		if rate, err = governor.ParseRate(*c.Rate); err != nil {
 			return cli.UsageError("--rate: %w", err)
+		}
+	}
+	if c.Weight != nil {
+		if err := lane.ValidWeight(*c.Weight); err != nil {
+			return cli.UsageError("--weight: %w", err)
 		}
 	}
 	client, err := connected(ctx, common, "lane")
@@ -210,6 +217,11 @@ func (c *laneCmd) change(ctx context.Context, rdb redis.UniversalClient, rate fl
 		}
 	default:
 		if err := governor.Configure(ctx, rdb, c.Name, conf); err != nil {
+			return err
+		}
+	}
+	if c.Weight != nil {
+		if err := lane.SetWeight(ctx, rdb, c.Name, *c.Weight); err != nil {
 			return err
 		}
 	}

@@ -268,10 +268,11 @@ func jsonStatus(st *status.Status) any {
 		SetAside  int64     `json:"set_aside"`
 		Retries   int64     `json:"retries"`
 		Lane      string    `json:"lane"`
+		Priority  string    `json:"priority"`
 		Input     string    `json:"input"`
 	}{st.Name, st.Options.Type, string(st.Phase), st.Stopped, st.Paused, st.Expired, st.Created, known(st.N), st.Read(),
 		st.OK, st.Failed, st.Cancelled, st.Pending, st.Scheduled, st.Tally.Retry, st.Active, st.Missing(), st.SetAside,
-		st.Retries, st.Options.Lane, st.Options.Input}
+		st.Retries, st.Options.Lane, st.Options.Priority.String(), st.Options.Input}
 }
 
 func known(n int64) *int64 {
@@ -303,6 +304,9 @@ func printStatus(w io.Writer, st *status.Status) error {
 	lane, quarantine := st.Options.Lane, st.Options.Lane
 	if lane == "" {
 		lane, quarantine = eachItsOwn, "LANE"
+	}
+	if p := st.Options.Priority; p != weir.Normal {
+		lane += ", priority " + p.String()
 	}
 	aside := ""
 	if st.SetAside > 0 {

@@ -75,7 +75,7 @@ func TestOfTwoRunsTheFirstOutcomeCounts(t *testing.T) {
 		if back, err := queue.GiveBack(w.ctx, w.c, "jobs", "b:0", leases["b:0"]); !back || err != nil {
 			t.Fatal(back, err)
 		}
-		_ = queue.Wake(w.ctx, w.c, "jobs")
+		_ = queue.Wake(w.ctx, w.c, queue.Normal, "jobs")
 		time.Sleep(10 * time.Second)
 		if all := w.outcomes(); len(all) != 1 || all[0].State != batch.OK || runs.Load() != 2 {
 			t.Errorf("%d runs, %d outcomes", runs.Load(), len(all))

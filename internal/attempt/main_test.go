@@ -146,7 +146,7 @@ func (w *world) send(typ string, payload []byte, headers map[string]string, o ..
 	if _, err := w.client.Enqueue(asynq.NewTaskWithHeaders(typ, payload, headers), append(o, asynq.Queue("jobs"))...); err != nil {
 		w.t.Fatal(err)
 	}
-	if err := queue.Wake(w.ctx, w.c, "jobs"); err != nil {
+	if err := queue.Wake(w.ctx, w.c, queue.Normal, "jobs"); err != nil {
 		w.t.Fatal(err)
 	}
 }

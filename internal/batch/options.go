@@ -3,6 +3,8 @@ package batch
 import (
 	"fmt"
 	"time"
+
+	"github.com/weir-tasks/weir/internal/queue"
 )
 
 // Options are what a batch was made with. They never change; every worker reads
@@ -11,6 +13,8 @@ type Options struct {
 	Type string `json:"type"`
 	// Lane is where the tasks go; empty means where each payload says.
 	Lane string `json:"lane,omitempty"`
+	// Priority says before which others of its lane a task is run.
+	Priority queue.Priority `json:"priority,omitempty"`
 	// Timeout is one attempt's, in milliseconds.
 	TimeoutMS int64 `json:"timeout_ms"`
 	// Retries is how many attempts may follow the first.
@@ -61,6 +65,7 @@ func (o *Options) Differs(p *Options) string {
 	}{
 		{"task type", o.Type, p.Type},
 		{"--lane", o.Lane, p.Lane},
+		{"--priority", o.Priority, p.Priority},
 		{"--timeout", o.Timeout(), p.Timeout()},
 		{"--retries", o.Retries, p.Retries},
 		{"--backoff", o.BackoffMS, p.BackoffMS},

@@ -3,22 +3,26 @@ package feed
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/redis/go-redis/v9"
+	"github.com/weir-tasks/weir/internal/queue"
 )
 
 // collector is the Redis client that asynq.Client is given: it collects the
 // enqueues of a chunk and sends them in one pipeline, in order. asynq makes the
-// messages and its script does the enqueue; only the sending is put off.
+// messages and its script does the enqueue; only the sending is put off. For another
+// priority than the normal one a script of weir's does as asynq's.
 type collector struct {
 	redis.UniversalClient
-	pipe  redis.Pipeliner
-	sent  []*redis.Cmd
-	known map[string]bool // scripts that Redis has, by hash
+	pipe     redis.Pipeliner
+	priority queue.Priority
+	sent     []*redis.Cmd
+	known    map[string]string // by the hash of asynq's script that of the one to call
 }
 
-func newCollector(rdb redis.UniversalClient) *collector {
-	return &collector{UniversalClient: rdb, pipe: rdb.Pipeline(), known: make(map[string]bool)}
+func newCollector(rdb redis.UniversalClient, p queue.Priority) *collector {
+	return &collector{UniversalClient: rdb, pipe: rdb.Pipeline(), priority: p, known: make(map[string]string)}
 }
 
 // SAdd does nothing: asynq would add each lane to its set with a call of its own. The
@@ -38,24 +42,40 @@ func (noScript) RedisError()   {}
 // belongs to this very task, sent before, so both answers are the same to us.
 func (c *collector) EvalSha(ctx context.Context, sha string, keys []string, args ...any) *redis.Cmd {
 	cmd := redis.NewCmd(ctx)
-	if !c.known[sha] {
+	call, known := c.known[sha]
+	if !known {
 		cmd.SetErr(noScript{})
 		return cmd
 	}
-	c.sent = append(c.sent, c.pipe.EvalSha(ctx, sha, keys, args...))
+	if c.priority != queue.Normal {
+		lane, ok := queue.LaneOf(keys[len(keys)-1])
+		if !ok {
+			cmd.SetErr(fmt.Errorf("asynq enqueues into %v, which are not the keys that weir knows", keys))
+			return cmd
+		}
+		keys, args = []string{keys[0], c.priority.List(lane)}, append(slices.Clip(args), c.priority.String())
+	}
+	c.sent = append(c.sent, c.pipe.EvalSha(ctx, call, keys, args...))
 	cmd.SetVal(int64(1))
 	return cmd
 }
 
 // Eval loads a script, once, and goes on as EvalSha.
 func (c *collector) Eval(ctx context.Context, src string, keys []string, args ...any) *redis.Cmd {
-	sha, err := c.ScriptLoad(ctx, src).Result()
+	var loaded *redis.StringCmd
+	if c.priority == queue.Normal {
+		loaded = c.ScriptLoad(ctx, src)
+	} else {
+		loaded = queue.EnqueueScript.Load(ctx, c)
+	}
+	call, err := loaded.Result()
 	if err != nil {
 		cmd := redis.NewCmd(ctx)
 		cmd.SetErr(err)
 		return cmd
 	}
-	c.known[sha] = true
+	sha := redis.NewScript(src).Hash()
+	c.known[sha] = call
 	return c.EvalSha(ctx, sha, keys, args...)
 }
 

@@ -11,6 +11,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/weir-tasks/weir/internal/batch"
+	"github.com/weir-tasks/weir/internal/queue"
 )
 
 // enqueueOn makes asynq's client enqueue tasks through a collector.
@@ -26,7 +27,7 @@ func enqueueOn(t *testing.T, c *collector, seqs ...int64) {
 
 func TestWhatWasCollectedIsSentInOrderAndNotBefore(t *testing.T) {
 	both(t, func(t *testing.T, b *bench) {
-		c := newCollector(b.rdb)
+		c := newCollector(b.rdb, queue.Normal)
 		enqueueOn(t, c, 3, 1, 2)
 		b.wantPending()
 		if err := c.send(t.Context()); err != nil {
@@ -42,7 +43,7 @@ func TestWhatWasCollectedIsSentInOrderAndNotBefore(t *testing.T) {
 
 func TestWhatWasDiscardedIsNotSent(t *testing.T) {
 	b := mini(t)
-	c := newCollector(b.rdb)
+	c := newCollector(b.rdb, queue.Normal)
 	enqueueOn(t, c, 1, 2)
 	c.discard()
 	enqueueOn(t, c, 3)
@@ -55,7 +56,7 @@ func TestWhatWasDiscardedIsNotSent(t *testing.T) {
 func TestATaskThatIsThereAlreadyIsNoError(t *testing.T) {
 	both(t, func(t *testing.T, b *bench) {
 		for _, seqs := range [][]int64{{1, 2}, {1, 2, 3}} {
-			c := newCollector(b.rdb)
+			c := newCollector(b.rdb, queue.Normal)
 			enqueueOn(t, c, seqs...)
 			if err := c.send(t.Context()); err != nil {
 				t.Fatal(err)
@@ -67,7 +68,7 @@ func TestATaskThatIsThereAlreadyIsNoError(t *testing.T) {
 
 func TestScriptsThatRedisForgotAreLoadedWithTheNextTry(t *testing.T) {
 	both(t, func(t *testing.T, b *bench) {
-		c := newCollector(b.rdb)
+		c := newCollector(b.rdb, queue.Normal)
 		enqueueOn(t, c, 1)
 		b.rdb.ScriptFlush(t.Context())
 		if err := c.send(t.Context()); !redis.HasErrorPrefix(err, "NOSCRIPT") {

@@ -202,7 +202,7 @@ func Unpause(ctx context.Context, rdb redis.UniversalClient, ledger *batch.Ledge
 	return eachLane(ctx, rdb, ledger, name, func(lane string) error {
 		n, err := queue.Unpark(ctx, rdb, lane, name)
 		if n > 0 {
-			_ = queue.Wake(ctx, rdb, lane)
+			_ = queue.WakeAll(ctx, rdb, lane)
 		}
 		return err
 	})

@@ -55,8 +55,9 @@ type Options struct {
 	Name     string
 	TaskType string
 	// Lane is where all tasks go. Empty: LaneOf tells for each payload.
-	Lane   string
-	LaneOf func(payload []byte) (string, error)
+	Lane     string
+	LaneOf   func(payload []byte) (string, error)
+	Priority queue.Priority
 	// Introduce, if set, is told of lanes before the first task is in them.
 	Introduce func(ctx context.Context, lanes ...string) error
 	Timeout   time.Duration
@@ -104,7 +105,7 @@ func New(rdb redis.UniversalClient, ledger *batch.Ledger, src source.Source, o O
 		o.Log = slog.New(slog.DiscardHandler)
 	}
 	f := &Feeder{
-		rdb: rdb, ledger: ledger, collect: newCollector(rdb), src: src, opts: o,
+		rdb: rdb, ledger: ledger, collect: newCollector(rdb, o.Priority), src: src, opts: o,
 		hash: sha256.New(), settled: make(chan struct{}, 1), parking: newParking(),
 	}
 	f.forgetLanes()

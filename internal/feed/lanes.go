@@ -84,6 +84,6 @@ func (f *Feeder) forgetLanes() {
 // look by themselves.
 func (f *Feeder) wake(ctx context.Context, tasks []task) {
 	if lanes := lanesOf(tasks); len(lanes) > 0 {
-		_ = queue.Wake(ctx, f.rdb, lanes...)
+		_ = queue.Wake(ctx, f.rdb, f.opts.Priority, lanes...)
 	}
 }

@@ -184,7 +184,7 @@ func (f *Feeder) ask(ctx context.Context, names []string) error {
 	}
 	var waiting []int64
 	err := f.insist(ctx, func() (err error) {
-		waiting, err = queue.Waiting(ctx, f.rdb, names)
+		waiting, err = queue.Waiting(ctx, f.rdb, names, f.opts.Priority)
 		return err
 	})
 	if err != nil {

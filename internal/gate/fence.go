@@ -4,6 +4,7 @@ import (
 	"context"
 	_ "embed"
 	"errors"
+	"slices"
 	"strings"
 	"time"
 
@@ -30,9 +31,10 @@ const (
 
 // holding is what the gate knows of the lease of a task that asynq has.
 type holding struct {
-	proof time.Time // when Redis last had the lease as ours
-	lost  bool      // it was another's when it was to be extended
-	tried bool      // its ack failed; asynq sends it again
+	list  queue.Priority // where it waited
+	proof time.Time      // when Redis last had the lease as ours
+	lost  bool           // it was another's when it was to be extended
+	tried bool           // its ack failed; asynq sends it again
 }
 
 // Alive notes when this worker told Redis that it lives. While that is long ago the gate
@@ -57,7 +59,7 @@ func (g *Gate) safe(h *holding) bool {
 }
 
 // hold notes a task that is handed to asynq. The caller has g.mu.
-func (g *Gate) hold(t task) { g.held[claimKey(t.lane, t.id)] = &holding{proof: t.took} }
+func (g *Gate) hold(t task) { g.held[claimKey(t.lane, t.id)] = &holding{list: t.list, proof: t.took} }
 
 // ZAddXX is how asynq extends leases. The gate extends those that are still its own.
 func (g *Gate) ZAddXX(ctx context.Context, key string, members ...redis.Z) *redis.IntCmd {
@@ -135,6 +137,24 @@ func (g *Gate) fenced(ctx context.Context, keys []string, args []any, again bool
 	g.opts.Log.Info("the end of a task that others have by now is not told to asynq", "lane", lane, "task", id)
 	sent(nil)
 	return true, sent
+}
+
+// requeued are the keys of asynq's requeue of a task with the list where it had waited.
+// Those of any other script stay as they are.
+func (g *Gate) requeued(keys []string, args []any) []string {
+	lane, id, ok := ackOf(keys, args)
+	if !ok || keys[2] != queue.Pending(lane) {
+		return keys
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	h := g.held[claimKey(lane, id)]
+	if h == nil {
+		return keys
+	}
+	keys = slices.Clone(keys)
+	keys[2] = h.list.List(lane)
+	return keys
 }
 
 // acked notes how an ack went, of the delivery h and no later one.

@@ -2,6 +2,7 @@ package gate
 
 import (
 	"context"
+	"fmt"
 	"strings"
 	"time"
 
@@ -9,35 +10,42 @@ import (
 	"github.com/weir-tasks/weir/internal/queue"
 )
 
-// forward repeats asynq's forwarding of due tasks for every lane that has any: most
-// have none most of the time, and a look is cheaper than a script. Its answer, as the
-// script's, is how many moved: asynq asks again until none did. A lane that fails
-// beside others is no error: asynq would not go on to the others' retries.
-func (g *Gate) forward(ctx context.Context, sha, kind string, args []any) *redis.Cmd {
+// forward answers asynq's forwarding of due tasks of the placeholder with that of every
+// lane that has any: most have none most of the time, and a look is cheaper than a
+// script. Its answer, as the script's, is how many moved: asynq asks again until none did.
+// A lane that fails beside others is no error: asynq would not go on to the others' retries.
+func (g *Gate) forward(ctx context.Context, kind string, args []any) *redis.Cmd {
 	cmd := redis.NewCmd(ctx)
 	cmd.SetVal(int64(0))
 	if len(args) != 4 || !g.forwards(kind) {
 		return cmd
 	}
 	// asynq's arguments: now (s), task key prefix, now (ns), group key prefix
-	look := func(pipe redis.Pipeliner, lane string) *redis.Cmd {
-		return pipe.Do(ctx, "zcount", delayedKey(lane, kind), "-inf", args[0])
+	count := func(pipe redis.Pipeliner, lane string) func() ([]int64, error) {
+		n := pipe.ZCount(ctx, delayedKey(lane, kind), "-inf", fmt.Sprint(args[0]))
+		return func() ([]int64, error) { return []int64{n.Val()}, n.Err() }
 	}
-	move := func(pipe redis.Pipeliner, lane string) *redis.Cmd {
-		return pipe.EvalSha(ctx, sha, []string{delayedKey(lane, kind), queue.Pending(lane)},
-			args[0], queue.TaskPrefix(lane), args[2], queue.GroupPrefix(lane))
+	move := func(pipe redis.Pipeliner, lane string) func() ([]int64, error) {
+		return queue.ForwardScript.EvalSha(ctx, pipe, append([]string{delayedKey(lane, kind)}, queue.Lists(lane)...),
+			args[0], queue.TaskPrefix(lane), args[2], queue.GroupPrefix(lane)).Int64Slice
 	}
-	due, _, err := g.inLanes(ctx, g.Lanes(), kind, look)
+	due, _, err := g.inLanes(ctx, g.Lanes(), kind, count)
 	if err != nil {
 		return failed(ctx, err)
 	}
-	if len(due) == 0 {
+	if len(due[0]) == 0 {
 		return cmd
 	}
-	got, moved, err := g.inLanes(ctx, due, kind, move)
-	if len(got) > 0 {
-		g.mark(got...)
-		_ = queue.Wake(ctx, g.rdb, got...) // the other workers look by themselves, only later
+	got, moved, err := g.inLanes(ctx, due[0], kind, move)
+	if noScript(err) {
+		if err := queue.ForwardScript.Load(ctx, g.rdb).Err(); err != nil {
+			return failed(ctx, err)
+		}
+		got, moved, err = g.inLanes(ctx, due[0], kind, move)
+	}
+	for p, lanes := range got {
+		g.mark(p, lanes...)
+		_ = queue.Wake(ctx, g.rdb, p, lanes...) // the other workers look by themselves, only later
 	}
 	if err != nil {
 		return failed(ctx, err)
@@ -46,27 +54,30 @@ func (g *Gate) forward(ctx context.Context, sha, kind string, args []any) *redis
 	return cmd
 }
 
-// inLanes asks something of each lane, which answers with a number. It returns the
-// lanes whose number is not 0, and the sum; an error if no lane answers, or if asynq
-// is to send its script.
-func (g *Gate) inLanes(ctx context.Context, lanes []string, kind string, ask func(redis.Pipeliner, string) *redis.Cmd) (some []string, sum int64, err error) {
+// inLanes asks something of each lane, which answers with a number for each priority, or
+// for the first alone. It returns the lanes whose number is not 0, and the sum; an error
+// if no lane answers, or if a script is missing.
+func (g *Gate) inLanes(ctx context.Context, lanes []string, kind string, ask func(redis.Pipeliner, string) (answer func() ([]int64, error))) (some map[queue.Priority][]string, sum int64, err error) {
 	pipe := g.rdb.Pipeline()
-	answers := make([]*redis.Cmd, len(lanes))
+	answers := make([]func() ([]int64, error), len(lanes))
 	for i, lane := range lanes {
 		answers[i] = ask(pipe, lane)
 	}
 	_, _ = pipe.Exec(ctx) // each command has its own error
 	answered := len(lanes) == 0
+	some = make(map[queue.Priority][]string)
 	for i, lane := range lanes {
-		n, laneErr := answers[i].Int64()
+		numbers, laneErr := answers[i]()
 		answered = answered || laneErr == nil
 		err = worse(err, laneErr)
 		if laneErr != nil && strings.Contains(laneErr.Error(), "WRONGTYPE") {
 			g.mend(ctx, lane, kind)
 		}
-		if n > 0 {
-			some = append(some, lane)
-			sum += n
+		for p, n := range numbers {
+			if n > 0 {
+				some[queue.Priority(p)] = append(some[queue.Priority(p)], lane)
+				sum += n
+			}
 		}
 	}
 	if answered && !noScript(err) {

@@ -54,7 +54,7 @@ func TestOnlyLanesWithDueTasksAreForwarded(t *testing.T) {
 			t.Errorf("nothing is due: %d moved, scripts %v", moved, scripts)
 		}
 		time.Sleep(11 * time.Second)
-		if err := redis.NewScript(forwardSrc).Load(ctx, g.c).Err(); err != nil {
+		if err := queue.ForwardScript.Load(ctx, g.c).Err(); err != nil {
 			t.Fatal(err)
 		}
 		if moved, want := forward(), map[string]int{"soon": 1}; moved != 1 || !maps.Equal(scripts, want) {

@@ -76,9 +76,11 @@ type Gate struct {
 
 	mu        sync.Mutex
 	known     []string             // lanes in use
-	work      map[string]bool      // lanes that may have work
-	ring      []string             // those of them that may have permits, in the order of turns
-	shut      map[string]bool      // those of them that have none
+	work      map[string]*work     // of lanes that have tasks, or had some
+	order     order                // those of them whose turn may come
+	now       int64                // where their order stands
+	turned    int64                // how often it has changed
+	weights   map[string]int       // of lanes; 1 if none
 	taken     []task               // taken from Redis, not yet handed to asynq
 	strange   []task               // taken, of types unknown here; only during collectAll
 	claims    map[string][]*Permit // of deliveries that have not reached their handler
@@ -96,7 +98,8 @@ type Gate struct {
 // task is a message taken from a lane.
 type task struct {
 	lane, id, msg string
-	lease         string // the end of its lease, as Redis has it
+	list          queue.Priority // where it waited
+	lease         string         // the end of its lease, as Redis has it
 	took          time.Time
 }
 
@@ -116,8 +119,7 @@ func New(rdb, fast redis.UniversalClient, lanes *lane.Set, opts Options) *Gate {
 		opts:            opts,
 		stop:            make(chan struct{}),
 		woken:           make(chan struct{}, 1),
-		work:            make(map[string]bool),
-		shut:            make(map[string]bool),
+		work:            make(map[string]*work),
 		forwarded:       make(map[string]time.Time),
 		claims:          make(map[string][]*Permit),
 		held:            make(map[string]*holding),
@@ -170,8 +172,9 @@ func (g *Gate) EvalSha(ctx context.Context, sha string, keys []string, args ...a
 		return g.dequeue(ctx, sha, args)
 	}
 	if kind, ok := isForward(keys); ok {
-		return g.forward(ctx, sha, kind, args)
+		return g.forward(ctx, kind, args)
 	}
+	keys = g.requeued(keys, args)
 	return g.ack(ctx, keys, args, func(ctx context.Context) *redis.Cmd {
 		return g.UniversalClient.EvalSha(ctx, sha, keys, args...)
 	})
@@ -202,17 +205,18 @@ func (g *Gate) ack(ctx context.Context, keys []string, args []any, send func(con
 
 // Eval runs a script by its text: asynq's way when Redis did not know the hash.
 func (g *Gate) Eval(ctx context.Context, src string, keys []string, args ...any) *redis.Cmd {
-	_, isForward := isForward(keys)
-	if !isDequeue(keys) && !isForward {
+	if kind, ok := isForward(keys); ok {
+		return g.forward(ctx, kind, args)
+	}
+	if !isDequeue(keys) {
+		keys = g.requeued(keys, args)
 		return g.ack(ctx, keys, args, func(ctx context.Context) *redis.Cmd {
 			return g.UniversalClient.Eval(ctx, src, keys, args...)
 		})
 	}
 	sha, err := g.rdb.ScriptLoad(ctx, src).Result()
 	if err != nil {
-		if !isForward {
-			g.backOff(err) // asynq asks again at once
-		}
+		g.backOff(err) // asynq asks again at once
 		return failed(ctx, fmt.Errorf("load asynq's script: %w", err))
 	}
 	return g.EvalSha(ctx, sha, keys, args...)
@@ -245,12 +249,12 @@ func (g *Gate) learn(lane string, governed bool) {
 	}
 }
 
-// mark notes that lanes may have work.
-func (g *Gate) mark(names ...string) {
+// mark notes that lanes have work of a priority.
+func (g *Gate) mark(p queue.Priority, names ...string) {
 	g.mu.Lock()
 	for _, name := range names {
 		if g.serves(name) {
-			g.addWork(name)
+			g.found(name, p)
 		}
 	}
 	g.mu.Unlock()

@@ -3,7 +3,6 @@ package gate
 import (
 	"context"
 	"errors"
-	"maps"
 	"slices"
 	"time"
 
@@ -17,18 +16,19 @@ func (g *Gate) giveBack(ctx context.Context) error {
 	g.taken = nil
 	g.mu.Unlock()
 	var errs []error
-	lanes := make(map[string]bool)
-	// In the reverse order of taking: each goes to the head of its queue.
+	woken := make(map[queue.Priority][]string)
+	// In the reverse order of taking: each goes to the head of its list.
 	for i := len(taken) - 1; i >= 0; i-- {
 		t := taken[i]
 		g.lanes.Return(t.lane, 1)
 		if _, err := queue.GiveBack(ctx, g.rdb, t.lane, t.id, t.lease); err != nil {
 			errs = append(errs, err)
 		}
-		lanes[t.lane] = true
+		woken[t.list] = append(woken[t.list], t.lane)
 	}
-	if len(lanes) > 0 {
-		_ = queue.Wake(ctx, g.rdb, slices.Collect(maps.Keys(lanes))...)
+	for p, lanes := range woken {
+		slices.Sort(lanes)
+		_ = queue.Wake(ctx, g.rdb, p, slices.Compact(lanes)...)
 	}
 	return errors.Join(errs...)
 }

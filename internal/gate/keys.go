@@ -1,26 +1,15 @@
 package gate
 
 import (
-	"strings"
-
 	"github.com/weir-tasks/weir/internal/queue"
 )
-
-// laneOf is the lane whose pending list key is.
-func laneOf(key string) (lane string, ok bool) {
-	lane, ok = strings.CutPrefix(key, "asynq:{")
-	if !ok {
-		return "", false
-	}
-	return strings.CutSuffix(lane, "}:pending")
-}
 
 // isDequeue recognises asynq's dequeue by its keys.
 func isDequeue(keys []string) bool {
 	if len(keys) != 4 {
 		return false
 	}
-	lane, ok := laneOf(keys[0])
+	lane, ok := queue.LaneOf(keys[0])
 	return ok && keys[1] == queue.Paused(lane) && keys[2] == queue.Active(lane) && keys[3] == queue.Lease(lane)
 }
 
@@ -29,7 +18,7 @@ func isForward(keys []string) (kind string, ok bool) {
 	if len(keys) != 2 {
 		return "", false
 	}
-	lane, ok := laneOf(keys[1])
+	lane, ok := queue.LaneOf(keys[1])
 	if !ok {
 		return "", false
 	}

@@ -17,7 +17,7 @@ func TestALaneInNoListIsPutThere(t *testing.T) {
 		time.Sleep(2 * time.Second)
 		g.add("a", "a1")
 		g.c.SRem(ctx, queue.All, "a")
-		if err := queue.Wake(ctx, g.c, "a"); err != nil {
+		if err := queue.Wake(ctx, g.c, queue.Normal, "a"); err != nil {
 			t.Fatal(err)
 		}
 		g.want("a1")
@@ -52,7 +52,7 @@ func TestLanesOfOthersAreNoted(t *testing.T) {
 		g.c.Del(ctx, queue.Shared)
 		g.c.Set(ctx, queue.Shared, "no set", 0)
 		g.add("c", "c1", "c2")
-		if err := queue.Wake(ctx, g.c, "c"); err != nil {
+		if err := queue.Wake(ctx, g.c, queue.Normal, "c"); err != nil {
 			t.Fatal(err)
 		}
 		g.Claim("a", "ours").Release()

@@ -65,13 +65,6 @@ func (g *Gate) hand() (msg string, ok bool) {
 	return t.msg, true
 }
 
-// turnOf is what take asks of one lane.
-type turnOf struct {
-	lane    string
-	permits int
-	cmds    []*redis.Cmd
-}
-
 // take fetches tasks of lanes that have work and permits, in one pipeline.
 func (g *Gate) take(ctx context.Context, sha string, args []any) (took bool, err error) {
 	turns := g.turns()
@@ -81,11 +74,11 @@ func (g *Gate) take(ctx context.Context, sha string, args []any) (took bool, err
 	now := time.Now()
 	lease := g.sign.Lease(now.Add(30 * time.Second).Unix())
 	pipe := g.rdb.Pipeline()
-	for i := range turns {
-		t := &turns[i]
-		keys := []string{queue.Pending(t.lane), queue.Paused(t.lane), queue.Active(t.lane), queue.Lease(t.lane)}
-		for range t.permits {
-			t.cmds = append(t.cmds, pipe.EvalSha(ctx, sha, keys, lease, queue.TaskPrefix(t.lane)))
+	for _, t := range turns {
+		lane := t.of.lane
+		for _, p := range t.lists {
+			keys := []string{p.List(lane), queue.Paused(lane), queue.Active(lane), queue.Lease(lane)}
+			t.cmds = append(t.cmds, pipe.EvalSha(ctx, sha, keys, lease, queue.TaskPrefix(lane)))
 		}
 	}
 	_, _ = pipe.Exec(ctx) // each command has its own error
@@ -96,7 +89,7 @@ func (g *Gate) take(ctx context.Context, sha string, args []any) (took bool, err
 }
 
 // collectAll keeps the tasks that came; strange are those of types unknown here.
-func (g *Gate) collectAll(turns []turnOf, lease string, now time.Time) (took bool, strange []task, err error) {
+func (g *Gate) collectAll(turns []*turnOf, lease string, now time.Time) (took bool, strange []task, err error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	defer func() { strange, g.strange = g.strange, nil }()
@@ -106,17 +99,17 @@ func (g *Gate) collectAll(turns []turnOf, lease string, now time.Time) (took boo
 		took = took || got > 0
 		answered = answered || laneErr == nil || got > 0
 		err = worse(err, laneErr)
-		if got == t.permits {
-			g.addWork(t.lane)
-		} else if laneErr == nil {
-			g.lanes.Backlog(t.lane, 0)
+		if laneErr == nil && !t.of.lists.any() {
+			g.lanes.Backlog(t.of.lane, 0)
 		}
 	}
 	// A lane that failed is asked again after the next look that finds work in it: one
 	// that is broken must not hold up the others.
 	if noScript(err) {
 		for _, t := range turns {
-			g.addWork(t.lane) // asynq calls again at once, with the script
+			for _, p := range t.lists {
+				g.found(t.of.lane, p) // asynq calls again at once, with the script
+			}
 		}
 	} else if answered {
 		g.failing = 0
@@ -136,54 +129,10 @@ func worse(a, b error) error {
 	return a
 }
 
-// turns decides how many tasks to ask of which lane, and takes the permits. Lanes
-// take turns; each gets its share of what is free. The lanes asked lose their
-// mark: whoever adds work after this sets it again.
-func (g *Gate) turns() []turnOf {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.stopped() || g.holds > 0 || g.silent() {
-		return nil
-	}
-	for _, name := range g.lanes.Loose() {
-		if g.shut[name] {
-			delete(g.shut, name)
-			g.ring = append(g.ring, name)
-		}
-	}
-	var turns []turnOf
-	left := pipelined
-	for n := len(g.ring); n > 0; n-- {
-		free := min(left, g.lanes.Room())
-		if free <= 0 {
-			break
-		}
-		name := g.ring[0]
-		g.ring = g.ring[1:]
-		got := g.lanes.Take(name, max(1, free/n))
-		if got == 0 {
-			g.shut[name] = true
-			continue
-		}
-		delete(g.work, name)
-		turns = append(turns, turnOf{lane: name, permits: got})
-		left -= got
-	}
-	return turns
-}
-
-// addWork notes that a lane may have work. The caller has g.mu.
-func (g *Gate) addWork(name string) {
-	if g.work[name] {
-		return
-	}
-	g.work[name] = true
-	g.ring = append(g.ring, name)
-}
-
 // collect keeps the tasks that came for one lane and returns the other permits.
-func (g *Gate) collect(t turnOf, lease string, now time.Time) (got int, err error) {
-	for _, cmd := range t.cmds {
+func (g *Gate) collect(t *turnOf, lease string, now time.Time) (got int, err error) {
+	lane, gave := t.of.lane, make([]bool, len(t.cmds))
+	for i, cmd := range t.cmds {
 		msg, cmdErr := cmd.Text()
 		switch {
 		case errors.Is(cmdErr, redis.Nil): // the lane is empty or paused
@@ -191,27 +140,29 @@ func (g *Gate) collect(t turnOf, lease string, now time.Time) (got int, err erro
 			err = cmdErr
 		default:
 			got++
+			gave[i] = true
 			m, err := queue.Decode(msg)
 			if err != nil {
 				// asynq would refuse it likewise. Its ID is not known here: rescue, which
 				// sees that it stays active, sets it aside.
-				g.opts.Log.Error("a task of this lane cannot be decoded; it will be set aside", "lane", t.lane)
-				g.lanes.Return(t.lane, 1)
+				g.opts.Log.Error("a task of this lane cannot be decoded; it will be set aside", "lane", lane)
+				g.lanes.Return(lane, 1)
 				continue
 			}
-			g.noteTask(t.lane, m)
-			g.learn(t.lane, g.opts.Governed != nil && g.opts.Governed(m.Type))
-			taken := task{lane: t.lane, id: m.ID, msg: msg, lease: lease, took: now}
+			g.noteTask(lane, m)
+			g.learn(lane, g.opts.Governed != nil && g.opts.Governed(m.Type))
+			taken := task{lane: lane, list: t.lists[i], id: m.ID, msg: msg, lease: lease, took: now}
 			if g.opts.Knows != nil && !g.opts.Knows(m.Type) {
-				g.opts.Unknown(m.Type, t.lane)
+				g.opts.Unknown(m.Type, lane)
 				g.strange = append(g.strange, taken)
-				g.lanes.Return(t.lane, 1)
+				g.lanes.Return(lane, 1)
 				continue
 			}
 			g.taken = append(g.taken, taken)
 		}
 	}
-	g.lanes.Return(t.lane, t.permits-got)
+	g.answered(t, gave)
+	g.lanes.Return(lane, len(gave)-got)
 	return got, err
 }
 

@@ -260,7 +260,7 @@ func TestOnlyItsLanesAreTouched(t *testing.T) {
 			if _, err := g.client.Enqueue(asynq.NewTask("t", nil), asynq.Queue(lane), asynq.TaskID("late"), asynq.ProcessIn(time.Second)); err != nil {
 				t.Fatal(err)
 			}
-			if err := queue.Wake(t.Context(), g.c, lane); err != nil {
+			if err := queue.Wake(t.Context(), g.c, queue.Normal, lane); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -291,7 +291,7 @@ func TestWakeEndsAWait(t *testing.T) {
 			time.Sleep(6*time.Second + time.Duration(n)*370*time.Millisecond)
 			g.add("a", "announced")
 			enqueued := time.Now()
-			if err := queue.Wake(t.Context(), g.c, "a"); err != nil {
+			if err := queue.Wake(t.Context(), g.c, queue.Normal, "a"); err != nil {
 				t.Fatal(err)
 			}
 			if waited := (<-started).Sub(enqueued); waited > 5*time.Millisecond {
@@ -336,7 +336,7 @@ func TestTheLeaseIsFreshAfterALongWait(t *testing.T) {
 			start := time.Now()
 			time.AfterFunc(time.Duration(n)*400*time.Millisecond, func() {
 				g.add("a", "1")
-				_ = queue.Wake(context.Background(), g.c, "a")
+				_ = queue.Wake(context.Background(), g.c, queue.Normal, "a")
 			})
 			id, err := g.dequeue()
 			if took := time.Since(start); took > patience+time.Second {

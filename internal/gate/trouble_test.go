@@ -112,7 +112,7 @@ func TestForgottenScriptsAreSentAgain(t *testing.T) {
 				t.Fatal(err)
 			}
 			start := time.Now()
-			_ = queue.Wake(t.Context(), g.c, "a")
+			_ = queue.Wake(t.Context(), g.c, queue.Normal, "a")
 			for !slices.Contains(ran.get(), id) {
 				time.Sleep(time.Millisecond)
 				if time.Since(start) > time.Minute {
@@ -142,7 +142,7 @@ func TestWithoutRedisItWaitsAndHeals(t *testing.T) {
 		g.add("a", "before")
 		time.Sleep(5 * time.Second)
 		g.SetDown(true)
-		g.mark("a") // as if there were work
+		g.mark(queue.Normal, "a") // as if there were work
 		var calls atomic.Int64
 		g.c.AddHook(eachCommand{func([]any) { calls.Add(1) }})
 		const away = 40 * time.Second
@@ -253,7 +253,7 @@ func TestABrokenLaneHoldsUpNobody(t *testing.T) {
 			g.c.Set(ctx, queue.Pending(bad), "no list", 0)
 			g.c.Set(ctx, queue.Scheduled(bad), "no set", 0)
 		}
-		_ = queue.Wake(ctx, g.c, "aa", "zz")
+		_ = queue.Wake(ctx, g.c, queue.Normal, "aa", "zz")
 		time.Sleep(3 * time.Second)
 		for n := range 5 {
 			start := time.Now()
@@ -349,7 +349,7 @@ func TestWakeUpsOfStrangersDoNotStay(t *testing.T) {
 	inBubble(t, 1, Options{}, func(t *testing.T, g *fixture) {
 		g.Start()
 		time.Sleep(time.Second)
-		if err := queue.Wake(t.Context(), g.c, append(numbered("nobody", 100), Placeholder, "", "}:x")...); err != nil {
+		if err := queue.Wake(t.Context(), g.c, queue.Normal, append(numbered("nobody", 100), Placeholder, "", "}:x")...); err != nil {
 			t.Fatal(err)
 		}
 		g.wantNone()
@@ -397,7 +397,7 @@ func TestARealRedisInTrouble(t *testing.T) {
 	}
 	runs := func(id string) {
 		t.Helper()
-		_ = queue.Wake(ctx, c, "a")
+		_ = queue.Wake(ctx, c, queue.Normal, "a")
 		conntest.Eventually(t, 20*time.Second, id+" runs", func(context.Context) bool {
 			mu.Lock()
 			defer mu.Unlock()

@@ -27,7 +27,9 @@ func (g *Gate) listen(ctx context.Context) {
 				return
 			}
 			if m.Channel == queue.WakeChannel {
-				g.mark(m.Payload)
+				if lane, p, err := queue.ParseNotice(m.Payload); err == nil {
+					g.mark(p, lane)
+				}
 			} else {
 				_ = g.lookAtKinds(ctx) // the next look repeats it
 			}
@@ -74,32 +76,47 @@ func (g *Gate) lookOnce(ctx context.Context) error {
 	names = slices.DeleteFunc(names, func(name string) bool { return !g.serves(name) })
 	slices.Sort(names)
 	pipe := g.rdb.Pipeline()
-	lens := make([]*redis.IntCmd, len(names))
+	lens := make([][len(queue.Priorities)]*redis.IntCmd, len(names))
 	for i, name := range names {
-		lens[i] = pipe.LLen(ctx, queue.Pending(name))
+		for j, list := range queue.Lists(name) {
+			lens[i][j] = pipe.LLen(ctx, list)
+		}
 	}
 	_, _ = pipe.Exec(ctx) // each command has its own error
-	var busy []string
+	var busy [len(queue.Priorities)][]string
 	for i, name := range names {
-		n, laneErr := lens[i].Result()
+		all := 0
+		var laneErr error
+		for j, p := range queue.Priorities {
+			n, listErr := lens[i][j].Result()
+			laneErr = worse(laneErr, listErr)
+			if n > 0 {
+				all += int(n)
+				busy[p] = append(busy[p], name)
+			}
+		}
 		err = worse(err, laneErr)
 		if laneErr == nil {
-			g.lanes.Backlog(name, int(n))
-		}
-		if n > 0 {
-			busy = append(busy, name)
+			g.lanes.Backlog(name, all)
 		}
 	}
-	if g.setKnown(names, len(busy) == 0) {
+	idle := true
+	for _, lanes := range busy {
+		idle = idle && len(lanes) == 0
+	}
+	if g.setKnown(names, idle) {
 		g.opts.Trouble(nil, 0)
 	}
-	if len(busy) > 0 {
-		g.mark(busy...)
+	for _, p := range queue.Priorities {
+		if len(busy[p]) > 0 {
+			g.mark(p, busy[p]...)
+		}
 	}
 	return err
 }
 
-// lookAtKinds learns which lanes are governed, and tells of those found here.
+// lookAtKinds learns which lanes are governed, and tells of those found here; and what
+// lanes weigh.
 func (g *Gate) lookAtKinds(ctx context.Context) error {
 	g.looking.Lock()
 	defer g.looking.Unlock()
@@ -118,8 +135,13 @@ func (g *Gate) lookAtKinds(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	weights, err := lane.Weights(ctx, g.rdb)
+	if err != nil {
+		return err
+	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	g.weights = weights
 	for _, name := range g.lanes.Called() {
 		if !slices.Contains(names, name) && !slices.Contains(g.news, name) {
 			g.news = append(g.news, name)
@@ -140,9 +162,13 @@ func (g *Gate) setKnown(names []string, idle bool) (gives bool) {
 		g.failing = 0
 	}
 	var more []string
-	for name := range g.work {
-		if _, known := slices.BinarySearch(names, name); !known {
+	for name, w := range g.work {
+		_, known := slices.BinarySearch(names, name)
+		switch used := w.asked > 0 || w.lists.any(); {
+		case used && !known:
 			more = append(more, name)
+		case !used && (!known || w.pass <= g.now):
+			delete(g.work, name)
 		}
 	}
 	g.known = append(names, more...)

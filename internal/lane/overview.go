@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -23,6 +24,8 @@ type Overview struct {
 	Governed *governor.View
 	// Config is what the operator wants; zero where nobody said.
 	Config governor.Config
+	// Weight is by what its part of a worker's slots goes where these are too few.
+	Weight int
 }
 
 // InFlight is how many tasks of the lane are run, and calls of its service made by handlers
@@ -86,7 +89,11 @@ func Names(ctx context.Context, rdb redis.UniversalClient) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	names = append(names, queues...)
+	weights, err := Weights(ctx, rdb)
+	if err != nil {
+		return nil, err
+	}
+	names = slices.AppendSeq(append(names, queues...), maps.Keys(weights))
 	slices.Sort(names)
 	return slices.Compact(names), nil
 }
@@ -110,7 +117,7 @@ func Get(ctx context.Context, rdb redis.UniversalClient, name string) (*Overview
 	if err != nil {
 		return nil, fmt.Errorf("look at lane %q: %w", name, err)
 	}
-	if !queues && all[0].Governed == nil && all[0].Config == (governor.Config{}) {
+	if !queues && all[0].Governed == nil && all[0].Config == (governor.Config{}) && all[0].Weight == 1 {
 		return nil, fmt.Errorf("lane %q: %w", name, ErrUnknown)
 	}
 	return all[0], nil
@@ -128,17 +135,26 @@ func overviews(ctx context.Context, rdb redis.UniversalClient, names []string) (
 func counted(ctx context.Context, rdb redis.UniversalClient, names []string) (all []*Overview, err error) {
 	for chunk := range slices.Chunk(names, 500) {
 		pipe := rdb.Pipeline()
-		type counts struct{ pending, active, scheduled, retry *redis.IntCmd }
+		type counts struct {
+			active, scheduled, retry *redis.IntCmd
+			pending                  [len(queue.Priorities)]*redis.IntCmd
+		}
 		of := make([]counts, len(chunk))
 		for i, name := range chunk {
-			of[i] = counts{pipe.LLen(ctx, queue.Pending(name)), pipe.LLen(ctx, queue.Active(name)),
-				pipe.ZCard(ctx, queue.Scheduled(name)), pipe.ZCard(ctx, queue.Retry(name))}
+			of[i] = counts{active: pipe.LLen(ctx, queue.Active(name)), scheduled: pipe.ZCard(ctx, queue.Scheduled(name)), retry: pipe.ZCard(ctx, queue.Retry(name))}
+			for j, list := range queue.Lists(name) {
+				of[i].pending[j] = pipe.LLen(ctx, list)
+			}
 		}
 		if _, err := pipe.Exec(ctx); err != nil {
 			return nil, fmt.Errorf("look at lanes: %w", err)
 		}
 		for i, name := range chunk {
-			all = append(all, &Overview{Name: name, Pending: of[i].pending.Val(), Active: of[i].active.Val(), Later: of[i].scheduled.Val() + of[i].retry.Val()})
+			o := &Overview{Name: name, Active: of[i].active.Val(), Later: of[i].scheduled.Val() + of[i].retry.Val()}
+			for _, n := range of[i].pending {
+				o.Pending += n.Val()
+			}
+			all = append(all, o)
 		}
 	}
 	return all, nil
@@ -151,8 +167,12 @@ func detailed(ctx context.Context, rdb redis.UniversalClient, all []*Overview) e
 	if err != nil {
 		return err
 	}
+	weights, err := Weights(ctx, rdb)
+	if err != nil {
+		return err
+	}
 	for i, o := range all {
-		o.Config = seen[i].Config
+		o.Config, o.Weight = seen[i].Config, max(1, weights[o.Name])
 		if seen[i].Busy {
 			o.Governed = &seen[i].View
 		}

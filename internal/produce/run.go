@@ -207,7 +207,7 @@ func (b *Batch) awaitOutcomes(ctx context.Context, feeding *feeding, follower *f
 
 func (b *Batch) feeder(src source.Source, follower *follow.Follower) *feed.Feeder {
 	o := feed.Options{
-		Name: b.o.Name, TaskType: b.o.Type, Lane: b.o.Lane, Timeout: b.o.Options.Timeout(),
+		Name: b.o.Name, TaskType: b.o.Type, Lane: b.o.Lane, Priority: b.o.Priority, Timeout: b.o.Options.Timeout(),
 		Window: newWindow(b.p.RDB).get, MaxFailures: b.o.MaxFailures, Ordered: b.o.Ordered,
 		Producer: processOf(b.p.ID), Trouble: b.p.Trouble, Log: b.p.Log,
 	}

@@ -41,10 +41,10 @@ const (
 	Ghost             // it was a ghost, and is gone
 )
 
-// Restore returns an active task to the head of its lane, if its lease still ends
+// Restore returns an active task to the head of its list, if its lease still ends
 // when it was seen to. Of a ghost, whose message is gone, it removes what is left.
 func Restore(ctx context.Context, rdb redis.UniversalClient, lane, id, lease string) (Fate, error) {
-	keys := []string{Active(lane), Lease(lane), Pending(lane), TaskPrefix(lane) + id}
+	keys := append([]string{Active(lane), Lease(lane), TaskPrefix(lane) + id}, Lists(lane)...)
 	n, err := givebackScript.Run(ctx, rdb, keys, id, lease).Int()
 	if err != nil {
 		return Kept, fmt.Errorf("give back task %s of lane %q: %w", id, lane, err)

@@ -73,7 +73,10 @@ type ofBatch struct {
 // idsOf lists a batch's tasks in a lane, at one moment. Windows bound what there can be.
 func idsOf(ctx context.Context, rdb redis.UniversalClient, lane, batch string) (ofBatch, error) {
 	pipe := rdb.TxPipeline()
-	pending := pipe.LRange(ctx, Pending(lane), 0, -1)
+	var pending [len(Priorities)]*redis.StringSliceCmd
+	for i, list := range Lists(lane) {
+		pending[i] = pipe.LRange(ctx, list, 0, -1)
+	}
 	scheduled := pipe.ZRange(ctx, Scheduled(lane), 0, -1)
 	retry := pipe.ZRange(ctx, Retry(lane), 0, -1)
 	active := pipe.LRange(ctx, Active(lane), 0, -1)
@@ -89,7 +92,11 @@ func idsOf(ctx context.Context, rdb redis.UniversalClient, lane, batch string) (
 		}
 		return mine
 	}
-	return ofBatch{own(pending.Val()), own(scheduled.Val()), own(retry.Val()), own(active.Val())}, nil
+	ids := ofBatch{scheduled: own(scheduled.Val()), retry: own(retry.Val()), active: own(active.Val())}
+	for _, list := range pending {
+		ids.pending = append(ids.pending, own(list.Val())...)
+	}
+	return ids, nil
 }
 
 // Places tells where each task of a batch is, by seq.
@@ -153,7 +160,7 @@ func withdrawFrom(ctx context.Context, rdb redis.UniversalClient, lane, batch st
 		if err != nil {
 			return taken, nil, err
 		}
-		// The tail of the pending list first: there withdraw.lua finds them at once.
+		// The tails of the pending lists first: there withdraw.lua finds them at once.
 		waiting := append(append(reversed(ids.pending), ids.scheduled...), ids.retry...)
 		if first != nil {
 			if err := first(lane, waiting); err != nil {
@@ -184,7 +191,7 @@ func withdraw(ctx context.Context, rdb redis.UniversalClient, lane string, waiti
 		for _, id := range chunk {
 			args = append(args, id)
 		}
-		n, err := withdrawScript.Run(ctx, rdb, []string{Pending(lane), Scheduled(lane), Retry(lane)}, args...).Int64()
+		n, err := withdrawScript.Run(ctx, rdb, append([]string{Scheduled(lane), Retry(lane)}, Lists(lane)...), args...).Int64()
 		if err != nil {
 			return taken, err
 		}
@@ -207,7 +214,7 @@ func DropGhosts(ctx context.Context, rdb redis.UniversalClient, ids map[string][
 }
 
 func dropGhosts(ctx context.Context, rdb redis.UniversalClient, lane string, ids []string) (dropped int64, err error) {
-	keys := []string{Pending(lane), Active(lane), Scheduled(lane), Retry(lane), Archived(lane)}
+	keys := append([]string{Active(lane), Scheduled(lane), Retry(lane), Archived(lane)}, Lists(lane)...)
 	for chunk := range slices.Chunk(ids, withdrawChunk) {
 		args := make([]any, 1, 1+len(chunk))
 		args[0] = TaskPrefix(lane)

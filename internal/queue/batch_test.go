@@ -183,7 +183,7 @@ func TestErrorsOfRedisNameTheBatch(t *testing.T) {
 	_, places := Places(ctx, c, []string{"x"}, "my-batch")
 	_, leases := Leases(ctx, c, "my-batch")
 	_, giveback := GiveBack(ctx, c, "x", "my-batch:1", "")
-	for _, err := range []error{withdraw, places, leases, giveback, Wake(ctx, c, "my-batch")} {
+	for _, err := range []error{withdraw, places, leases, giveback, Wake(ctx, c, Normal, "my-batch")} {
 		if err == nil {
 			t.Error("no error without a Redis")
 		}

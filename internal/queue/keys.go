@@ -5,13 +5,25 @@
 // The shape of asynq's keys is checked against asynq itself by a test.
 package queue
 
+import "strings"
+
 // All is the set of all queues' names.
 const All = "asynq:queues"
 
 func prefix(lane string) string { return "asynq:{" + lane + "}:" }
 
-// Pending is the list of IDs that wait to be run; the next one is at its tail.
+// Pending is asynq's list of IDs that wait to be run, and weir's of those of normal priority:
+// see Lists.
 func Pending(lane string) string { return prefix(lane) + "pending" }
+
+// LaneOf is the lane whose Pending a key is.
+func LaneOf(pending string) (lane string, ok bool) {
+	lane, ok = strings.CutPrefix(pending, "asynq:{")
+	if !ok {
+		return "", false
+	}
+	return strings.CutSuffix(lane, "}:pending")
+}
 
 // Active is the list of IDs that are being run.
 func Active(lane string) string { return prefix(lane) + "active" }

@@ -89,7 +89,7 @@ func TestWakeTellsEveryLane(t *testing.T) {
 		if _, err := sub.Receive(q.ctx); err != nil {
 			t.Fatal(err)
 		}
-		if err := Wake(q.ctx, q.c, "a", "b"); err != nil {
+		if err := Wake(q.ctx, q.c, Normal, "a", "b"); err != nil {
 			t.Fatal(err)
 		}
 		for _, want := range []string{"a", "b"} {
@@ -97,7 +97,7 @@ func TestWakeTellsEveryLane(t *testing.T) {
 				t.Fatalf("heard %v, %v", m, err)
 			}
 		}
-		if err := Wake(q.ctx, q.c); err != nil {
+		if err := Wake(q.ctx, q.c, Normal); err != nil {
 			t.Errorf("waking nobody: %v", err)
 		}
 	})

@@ -28,7 +28,7 @@ func Busy(ctx context.Context, rdb redis.UniversalClient, lanes []string) ([]str
 		return lanes, nil // one question more would save none
 	}
 	return withAny(ctx, rdb, lanes, func(lane string) []string {
-		return []string{Pending(lane), Scheduled(lane), Retry(lane), Active(lane)}
+		return append(Lists(lane), Scheduled(lane), Retry(lane), Active(lane))
 	})
 }
 
@@ -93,15 +93,16 @@ func each(lanes []string, do func(lane string) error) error {
 	return nil
 }
 
-// Waiting is how many tasks wait in each of lanes, of whatever batch: those that are
-// neither run nor done.
-func Waiting(ctx context.Context, rdb redis.UniversalClient, lanes []string) ([]int64, error) {
+// Waiting is how many tasks wait in each of lanes that are before a new one of a priority,
+// of whatever batch: those in its list, and those that come later, whose priorities
+// nobody has counted.
+func Waiting(ctx context.Context, rdb redis.UniversalClient, lanes []string, p Priority) ([]int64, error) {
 	waiting := make([]int64, 0, len(lanes))
 	for chunk := range slices.Chunk(lanes, atOnce) {
 		pipe := rdb.Pipeline()
 		counts := make([][3]*redis.IntCmd, len(chunk))
 		for i, lane := range chunk {
-			counts[i] = [3]*redis.IntCmd{pipe.LLen(ctx, Pending(lane)), pipe.ZCard(ctx, Scheduled(lane)), pipe.ZCard(ctx, Retry(lane))}
+			counts[i] = [3]*redis.IntCmd{pipe.LLen(ctx, p.List(lane)), pipe.ZCard(ctx, Scheduled(lane)), pipe.ZCard(ctx, Retry(lane))}
 		}
 		if _, err := pipe.Exec(ctx); err != nil {
 			return nil, fmt.Errorf("count what waits in %d lanes: %w", len(lanes), err)
@@ -113,34 +114,41 @@ func Waiting(ctx context.Context, rdb redis.UniversalClient, lanes []string) ([]
 	return waiting, nil
 }
 
-// PendingSince is since when the next task of each of lanes waits, by the clock of whoever
-// put it there; zero where none does, or it is not known.
+// PendingSince is since when the oldest task of each of lanes waits that is next in its
+// list, by the clock of whoever put it there; zero where none does, or it is not known.
 func PendingSince(ctx context.Context, rdb redis.UniversalClient, lanes []string) ([]time.Time, error) {
-	pipe := rdb.Pipeline()
-	next := make([]*redis.StringCmd, len(lanes))
-	for i, lane := range lanes {
-		next[i] = pipe.LIndex(ctx, Pending(lane), -1)
-	}
-	if _, err := pipe.Exec(ctx); err != nil && !errors.Is(err, redis.Nil) {
+	fail := func(err error) ([]time.Time, error) {
 		return nil, fmt.Errorf("look how long tasks wait in %d lanes: %w", len(lanes), err)
 	}
-	pipe = rdb.Pipeline()
-	since := make([]*redis.StringCmd, len(lanes))
+	pipe := rdb.Pipeline()
+	next := make([][len(Priorities)]*redis.StringCmd, len(lanes))
 	for i, lane := range lanes {
-		if next[i].Err() == nil {
-			since[i] = pipe.HGet(ctx, TaskPrefix(lane)+next[i].Val(), "pending_since")
+		for j, list := range Lists(lane) {
+			next[i][j] = pipe.LIndex(ctx, list, -1)
 		}
 	}
 	if _, err := pipe.Exec(ctx); err != nil && !errors.Is(err, redis.Nil) {
-		return nil, fmt.Errorf("look how long tasks wait in %d lanes: %w", len(lanes), err)
+		return fail(err)
+	}
+	pipe = rdb.Pipeline()
+	since := make([][]*redis.StringCmd, len(lanes))
+	for i, lane := range lanes {
+		for _, id := range next[i] {
+			if id.Err() == nil {
+				since[i] = append(since[i], pipe.HGet(ctx, TaskPrefix(lane)+id.Val(), "pending_since"))
+			}
+		}
+	}
+	if _, err := pipe.Exec(ctx); err != nil && !errors.Is(err, redis.Nil) {
+		return fail(err)
 	}
 	times := make([]time.Time, len(lanes))
 	for i := range since {
-		if since[i] == nil {
-			continue
-		}
-		if ns, err := since[i].Int64(); err == nil && ns > 0 {
-			times[i] = time.Unix(0, ns)
+		for _, cmd := range since[i] {
+			ns, err := cmd.Int64()
+			if err == nil && ns > 0 && (times[i].IsZero() || ns < times[i].UnixNano()) {
+				times[i] = time.Unix(0, ns)
+			}
 		}
 	}
 	return times, nil

@@ -36,7 +36,7 @@ func TestABatchOfManyLanes(t *testing.T) {
 		if err != nil || len(in) != n/10 || in[0] != InActive || in[10] != InRetry || in[20] != InPending {
 			t.Errorf("%d places, %v, %v", len(in), in, err)
 		}
-		waiting, err := Waiting(q.ctx, q.c, lanes)
+		waiting, err := Waiting(q.ctx, q.c, lanes, Normal)
 		if err != nil || len(waiting) != n || waiting[0] != 1 || waiting[10] != 2 || waiting[11] != 0 || waiting[n-10] != 2 {
 			t.Errorf("waiting %v, %v", waiting, err)
 		}

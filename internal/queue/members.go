@@ -32,8 +32,8 @@ func Failed(lane string) string { return prefix(lane) + "failed" }
 // Holdings are the keys that a queue has while anything is in it, or anybody has said
 // anything of it.
 func Holdings(lane string) []string {
-	return []string{Pending(lane), Active(lane), Lease(lane), Scheduled(lane), Retry(lane), Archived(lane),
-		Completed(lane), Groups(lane), Paused(lane), Quarantine(lane)}
+	return append(Lists(lane), Active(lane), Lease(lane), Scheduled(lane), Retry(lane), Archived(lane),
+		Completed(lane), Groups(lane), Paused(lane), Quarantine(lane))
 }
 
 // Empty are those of lanes with nothing of Holdings.

@@ -46,7 +46,7 @@ func park(ctx context.Context, rdb redis.UniversalClient, lane, batch, do string
 		for _, id := range chunk {
 			args = append(args, id)
 		}
-		n, err := parkScript.Run(ctx, rdb, []string{Pending(lane), Scheduled(lane), Retry(lane)}, args...).Int64()
+		n, err := parkScript.Run(ctx, rdb, append([]string{Scheduled(lane), Retry(lane)}, Lists(lane)...), args...).Int64()
 		moved += n
 		if err != nil {
 			return moved, fmt.Errorf("%s tasks of batch %q in lane %q: %w", do, batch, lane, err)

@@ -136,7 +136,7 @@ func (r *Rescuer) tell(ctx context.Context, lane string, t tally) {
 	log := r.opts.Log
 	if len(t.back) > 0 {
 		log.Warn("a worker died or froze; its tasks are given back", "lane", lane, "tasks", len(t.back), "one", t.back[0])
-		_ = queue.Wake(ctx, r.rdb, lane)
+		_ = queue.WakeAll(ctx, r.rdb, lane)
 	}
 	if len(t.closed) > 0 {
 		log.Info("a worker died between outcome and ack; its tasks are closed", "lane", lane, "closed", len(t.closed), "one", t.closed[0])

@@ -95,7 +95,7 @@ func (f *fixture) batch(name string, typ *tasks.Type, n int64, lanes ...string) 
 	if _, err := f.ledger.Seal(f.ctx, name); err != nil {
 		f.t.Fatal(err)
 	}
-	if err := queue.Wake(f.ctx, f.c, lanes...); err != nil {
+	if err := queue.Wake(f.ctx, f.c, queue.Normal, lanes...); err != nil {
 		f.t.Fatal(err)
 	}
 }

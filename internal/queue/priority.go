@@ -1,0 +1,106 @@
+package queue
+
+import (
+	_ "embed"
+	"fmt"
+	"strings"
+
+	"github.com/redis/go-redis/v9"
+)
+
+var (
+	//go:embed lua/enqueue.lua
+	enqueueSrc string
+	// EnqueueScript is asynq's enqueue for a list that is not asynq's; its arguments are
+	// asynq's, and the priority's name.
+	EnqueueScript = redis.NewScript(enqueueSrc)
+
+	//go:embed lua/forward.lua
+	forwardSrc string
+	// ForwardScript is asynq's forwarding of due tasks for all lists of a lane; its
+	// arguments are asynq's.
+	ForwardScript = redis.NewScript(forwardSrc)
+)
+
+// Priority says in which of its lane's lists a task waits. Normal ones wait in asynq's
+// own list, as those of any other asynq client do. The record of any other task names its
+// priority, so that whatever puts it back into its lane finds its list.
+type Priority int
+
+// The priorities of a task.
+const (
+	Normal Priority = iota
+	High
+	Low
+)
+
+// Priorities are all of them.
+var Priorities = [...]Priority{Normal, High, Low}
+
+// kinds is what there is to know of each: its name, the key of its list, and
+// which share of a lane it has while others have work too.
+var kinds = [len(Priorities)]struct {
+	name  string
+	list  func(lane string) string
+	share int64
+}{
+	Normal: {"normal", Pending, 3},
+	High:   {"high", func(lane string) string { return "weir:{" + lane + "}:pending:high" }, 6},
+	Low:    {"low", func(lane string) string { return "weir:{" + lane + "}:pending:low" }, 1},
+}
+
+// List is the list of IDs of this priority that wait to be run; the next one is at its tail.
+func (p Priority) List(lane string) string { return kinds[p].list(lane) }
+
+// Share is how many tasks of this priority a lane gives beside those of others.
+func (p Priority) Share() int64 { return kinds[p].share }
+
+// String is how people write it.
+func (p Priority) String() string { return kinds[p].name }
+
+// Lists are all lists of IDs that wait to be run, in the order of Priorities: so scripts
+// get them, behind their other keys.
+func Lists(lane string) []string {
+	keys := make([]string, len(Priorities))
+	for i, p := range Priorities {
+		keys[i] = p.List(lane)
+	}
+	return keys
+}
+
+// ParsePriority reads what String writes.
+func ParsePriority(s string) (Priority, error) {
+	for _, p := range Priorities {
+		if s == p.String() {
+			return p, nil
+		}
+	}
+	return Normal, fmt.Errorf("priority %q: must be high, normal or low", s)
+}
+
+// MarshalText is String.
+func (p Priority) MarshalText() ([]byte, error) { return []byte(p.String()), nil }
+
+// UnmarshalText is ParsePriority.
+func (p *Priority) UnmarshalText(text []byte) (err error) {
+	*p, err = ParsePriority(string(text))
+	return err
+}
+
+// notice is what is said on WakeChannel when a lane got work of a priority: of normal
+// ones the lane's name alone.
+func (p Priority) notice(lane string) string {
+	if p == Normal {
+		return lane
+	}
+	return lane + ":" + p.String()
+}
+
+// ParseNotice reads what Wake has said.
+func ParseNotice(text string) (lane string, p Priority, err error) {
+	lane, name, named := strings.Cut(text, ":") // no lane has a colon in its name
+	if named {
+		p, err = ParsePriority(name)
+	}
+	return lane, p, err
+}
