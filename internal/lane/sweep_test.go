@@ -62,6 +62,8 @@ func TestSweepRemovesWhatIsIdleAndEmpty(t *testing.T) {
 		ctx := t.Context()
 		holders := map[string]func(lane string){
 			"pending":   func(l string) { c.LPush(ctx, queue.Pending(l), "x") },
+			"high":      func(l string) { c.LPush(ctx, queue.High.List(l), "x") },
+			"low":       func(l string) { c.LPush(ctx, queue.Low.List(l), "x") },
 			"active":    func(l string) { c.LPush(ctx, queue.Active(l), "x") },
 			"lease":     func(l string) { c.ZAdd(ctx, queue.Lease(l), redis.Z{Member: "x"}) },
 			"scheduled": func(l string) { c.ZAdd(ctx, queue.Scheduled(l), redis.Z{Member: "x"}) },

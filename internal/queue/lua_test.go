@@ -14,7 +14,7 @@ var argRE = regexp.MustCompile(`\b(KEYS|ARGV)\[(\d+|i)`)
 func TestScriptsUseWhatTheirHeadersName(t *testing.T) {
 	t.Parallel()
 	for name, src := range map[string]string{"giveback.lua": givebackSrc, "postpone.lua": postponeSrc, "withdraw.lua": withdrawSrc,
-		"close.lua": closeSrc, "quarantine.lua": quarantineSrc} {
+		"close.lua": closeSrc, "quarantine.lua": quarantineSrc, "ghosts.lua": ghostsSrc, "enqueue.lua": enqueueSrc, "forward.lua": forwardSrc} {
 		var header, body []string
 		lines := strings.Split(src, "\n")
 		for i, line := range lines {

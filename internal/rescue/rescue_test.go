@@ -166,6 +166,34 @@ func (r *fixture) wantPending(lane string, ids ...string) {
 	}
 }
 
+// A task goes back into the list of its priority, and all workers hear of it.
+func TestADeadWorkersTaskKeepsItsPriority(t *testing.T) {
+	inBubble(t, func(t *testing.T, r *fixture) {
+		for _, p := range []queue.Priority{queue.High, queue.Low} {
+			r.active("a", p.String())
+			r.c.HSet(r.ctx, queue.TaskPrefix("a")+p.String(), "priority", p.String())
+		}
+		r.active("a", "normal")
+		woken := r.c.Subscribe(r.ctx, queue.WakeChannel)
+		defer woken.Close()
+		heard := woken.Channel()
+		r.watch(2, "a")
+		time.Sleep(Patience + 3*time.Second)
+		for _, p := range queue.Priorities {
+			if ids := r.c.LRange(r.ctx, p.List("a"), 0, -1).Val(); !slices.Equal(ids, []string{p.String()}) {
+				t.Errorf("of %v priority wait %v", p, ids)
+			}
+		}
+		said := make(map[string]bool)
+		for len(heard) > 0 {
+			said[(<-heard).Payload] = true
+		}
+		if !said["a"] || !said["a:high"] || !said["a:low"] {
+			t.Errorf("heard %v", said)
+		}
+	})
+}
+
 func TestADeadWorkersTasksAreGivenBackInTime(t *testing.T) {
 	inBubble(t, func(t *testing.T, r *fixture) {
 		r.watch(1, "a", "b")
