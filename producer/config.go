@@ -120,7 +120,7 @@ func (f *batchFlags) validate() error {
 		}
 	}
 	if _, err := f.priority(); err != nil {
-		bad("--priority: %w", err)
+		bad("--%w", err)
 	}
 	for _, d := range []struct {
 		name string

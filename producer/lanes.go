@@ -163,7 +163,7 @@ func (c *laneCmd) Run(ctx context.Context, common *cli.Common) error {
 	}
 	if c.Weight != nil {
 		if err := lane.ValidWeight(*c.Weight); err != nil {
-			return cli.UsageError("--weight: %w", err)
+			return cli.UsageError("--%w", err)
 		}
 	}
 	client, err := connected(ctx, common, "lane")

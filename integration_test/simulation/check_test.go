@@ -16,11 +16,10 @@ func (w *world) leftInQueues() (left []string) {
 	for _, key := range w.redis.Keys() {
 		for _, b := range w.batches {
 			lane := b.typ.Name()
-			rest, ok := strings.CutPrefix(key, "asynq:{"+lane+"}:")
-			if ok && (strings.HasPrefix(rest, "t:") || slices.Contains([]string{
-				queue.Pending(lane), queue.Active(lane), queue.Lease(lane), queue.Scheduled(lane), queue.Retry(lane),
-				"asynq:{" + lane + "}:archived", "asynq:{" + lane + "}:completed",
-			}, key)) {
+			rest, asynqs := strings.CutPrefix(key, "asynq:{"+lane+"}:")
+			if asynqs && strings.HasPrefix(rest, "t:") || slices.Contains(append(queue.Lists(lane),
+				queue.Active(lane), queue.Lease(lane), queue.Scheduled(lane), queue.Retry(lane),
+				queue.Archived(lane), queue.Completed(lane)), key) {
 				left = append(left, key)
 			}
 		}

@@ -4,18 +4,22 @@
 // asynq asks for a task of one placeholder queue. The gate answers with a task of
 // any lane that has both a permit and work: it waits (woken, not polling), takes
 // as many tasks as it gets permits for in one pipeline, and hands them out one by
-// one. asynq never checks that a message is of the queue it asked for, and acks,
+// one. Lanes take turns by weight, and the lists of a lane by the share of their priority:
+// see turns.go. asynq never checks that a message is of the queue it asked for, and acks,
 // leases and results go by the message's own queue; so one Server serves any
 // number of lanes, known or not when it started. asynq's forwarding of due
-// retries and scheduled tasks is repeated for every lane.
+// retries and scheduled tasks is done for every lane, by a script that knows the lists of
+// priorities too; to any other task it does what asynq's does.
 //
 // What always holds:
 //
 //   - No task is taken without a permit, so none waits in this worker.
 //   - A permit goes back when the handler has returned, when asynq skipped the
 //     handler, and when taking the task failed.
-//   - asynq's scripts run as asynq wrote them: the gate repeats their calls with
-//     another lane's keys, and knows none of their text.
+//   - All of asynq's other scripts run as asynq wrote them: the gate repeats their calls
+//     with the keys of another lane or list, and knows none of their text.
+//   - Shares and weights hold by counts, in each worker. A lane with normal tasks only is
+//     asked for nothing else.
 //   - An ack whose context asynq has cancelled already (its syncer re-sends with
 //     the context of the first try) is sent with a live one.
 //   - What is no task, and so would keep asynq from forwarding what comes after it, is

@@ -12,6 +12,8 @@
 // knows from the operator's configuration, from the tasks it took, or from others: Redis
 // has the set of governed lanes. Until it knows, it tries with few.
 //
+// A lane may weigh more than others, for workers with too few slots for all: see SetWeight.
+//
 // Lanes that are idle and empty are removed, with what weir keeps of them: see Sweep.
 //
 // All is local: taking and returning a permit is a mutex, never a call to Redis.

@@ -1,6 +1,8 @@
 // Package queue knows asynq's queues as they lie in Redis: the names of their
 // keys, and the few things weir does to tasks in them that asynq has no call for.
-// A lane's tasks are in the asynq queue of the lane's name.
+// A lane's tasks are in the asynq queue of the lane's name; those that wait, and are not
+// of normal priority, in lists of weir's own beside it: see Priority, which alone knows
+// them.
 //
 // The shape of asynq's keys is checked against asynq itself by a test.
 package queue

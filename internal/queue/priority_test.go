@@ -257,3 +257,25 @@ func TestWakeTellsOfThePriority(t *testing.T) {
 		}
 	})
 }
+
+// What README.md says of asynq's tools: they find a task by its ID, and nothing else.
+func TestWhatAsynqsToolsSeeOfAPriority(t *testing.T) {
+	both(t, func(t *testing.T, q *fixture) {
+		q.add("x", "1")
+		q.addAs(High, "x", "2")
+		i := asynq.NewInspectorFromRedisClient(q.c)
+		if task, err := i.GetTaskInfo("x", "2"); err != nil || task.State != asynq.TaskStatePending {
+			t.Errorf("by its ID: %+v, %v", task, err)
+		}
+		if queue, err := i.GetQueueInfo("x"); err != nil || queue.Pending != 1 {
+			t.Errorf("counted are %+v, %v", queue, err)
+		}
+		if got := q.where("x"); got != "pending 1" {
+			t.Errorf("listed are %s", got)
+		}
+		if err := i.DeleteTask("x", "2"); err == nil {
+			t.Error("it is deleted")
+		}
+		q.wantLists("x", map[Priority]string{Normal: "1", High: "2"})
+	})
+}

@@ -217,9 +217,11 @@ func TestADeadWorkersTasksAreGivenBackInTime(t *testing.T) {
 		if after := r.c.HGet(r.ctx, queue.TaskPrefix("a")+"1", "msg").Val(); after != before {
 			t.Errorf("its message was %q and is %q", before, after)
 		}
-		for _, lane := range []string{"a", "b"} {
-			if m := <-heard; m.Payload != lane {
-				t.Errorf("gates were told of %v", m)
+		for _, want := range []string{"a", "b"} {
+			for range queue.Priorities {
+				if lane, _, err := queue.ParseNotice((<-heard).Payload); lane != want || err != nil {
+					t.Errorf("gates were told of %q, %v; want %q", lane, err, want)
+				}
 			}
 		}
 	})
