@@ -158,6 +158,23 @@ func TestATrickleOfUrgentTasksStarvesNobody(t *testing.T) {
 	})
 }
 
+// A list that was empty for long has saved no turns meanwhile.
+func TestAnIdlePriorityHasNoTurnsSaved(t *testing.T) {
+	inBubble(t, 1, Options{}, func(t *testing.T, g *fixture) {
+		g.Start()
+		g.addAs(queue.Normal, "a", numbered("n", 300)...)
+		time.Sleep(2 * time.Second)
+		g.take(200)
+		g.addAs(queue.High, "a", numbered("h", 60)...)
+		g.addAs(queue.Low, "a", numbered("l", 60)...)
+		time.Sleep(time.Millisecond)
+		order := g.take(50)
+		if n := counts(order); n["h"] < 29 || n["h"] > 31 || n["n"] < 14 || n["n"] > 16 || n["l"] < 4 || n["l"] > 6 || order[0] != 'h' {
+			t.Errorf("shares %v, want about 30, 15 and 5, a high one first: %s", n, order)
+		}
+	})
+}
+
 // Lanes with nothing but normal tasks are asked for those alone.
 func TestNormalTasksCostNothingMore(t *testing.T) {
 	inBubble(t, 4, Options{}, func(t *testing.T, g *fixture) {
