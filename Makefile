@@ -7,6 +7,7 @@ FUZZTIME  ?= 10s
 N         ?= 500000
 SEEDS     ?=
 SEED      ?=
+TURNS     ?= 5
 TESTFLAGS ?=
 PLATFORMS ?= linux/amd64 linux/arm64 darwin/amd64 darwin/arm64
 
@@ -85,8 +86,8 @@ fuzz: ## each fuzz test for FUZZTIME (10s)
 chaos: deps ## the storm at full size, and the checker's verdict; N=10000000 is the long one
 	CHAOS_N=$(N) $(GO) test -v -count=1 -timeout 24h -run '^TestStorm$$' ./integration_test
 
-bench: ## all benchmarks
-	$(GO) test -run '^$$' -bench . -benchmem $(TESTFLAGS) ./...
+bench: deps ## weir beside raw asynq, in turns, as a table; TURNS=1 is quicker
+	$(GO) run ./integration_test/bench -turns $(TURNS)
 
 flow: deps ## every scenario of flow control with six seeds through the script, and 200 services
 	$(GO) test -count=1 -v -timeout 30m $(TESTFLAGS) -run 'Scenarios|Services' ./internal/lane/governor -full

@@ -1,0 +1,218 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"log"
+	"os"
+	"os/signal"
+	"runtime/pprof"
+	"strconv"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/hibiken/asynq"
+	"github.com/weir-tasks/weir"
+	"github.com/weir-tasks/weir/internal/source"
+	"github.com/weir-tasks/weir/tasks"
+)
+
+// roleArg makes this program play one of the roles below.
+const roleArg = "role"
+
+// work is a task's payload: how long it takes, and when it was enqueued, if that matters.
+type work struct {
+	N  int64 `json:"n"`
+	MS int64 `json:"ms,omitempty"`
+	At int64 `json:"at,omitempty"` // ns since 1970
+}
+
+// noop is the task of all measurements; governed is the same in a lane with a governor.
+var (
+	noop     = tasks.Define("noop", tasks.Policy{Timeout: time.Minute}, run)
+	governed = tasks.Define("governed", tasks.Policy{Timeout: time.Minute, Governed: true}, run)
+)
+
+func run(ctx context.Context, in work) (struct{}, error) { return struct{}{}, in.do(ctx) }
+
+// do says on stdout how long the task waited for its start, and takes its time.
+func (w work) do(ctx context.Context) error {
+	if w.At != 0 {
+		fmt.Println(time.Now().UnixNano() - w.At)
+	}
+	if w.MS == 0 {
+		return nil
+	}
+	timer := time.NewTimer(time.Duration(w.MS) * time.Millisecond)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// play runs a role until SIGTERM, or until it is done. The arguments are the Redis
+// address and what the role needs.
+func play(role string, args []string) {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+	defer stop()
+	if path := os.Getenv("BENCH_PROFILE"); path != "" {
+		defer profile(path + "." + role)()
+	}
+	var err error
+	switch addr := args[0]; role {
+	case "weir-worker":
+		err = weirWorker(ctx, addr, number(args[1]))
+	case "weir-enqueue":
+		err = weirEnqueue(ctx, addr, args[1], args[2], number(args[3]), number(args[4]))
+	case "weir-drip":
+		err = weirDrip(ctx, addr, number(args[1]))
+	case "asynq-worker":
+		err = asynqWorker(ctx, addr, number(args[1]))
+	case "asynq-enqueue":
+		err = asynqEnqueue(addr, number(args[1]), number(args[2]), number(args[3]))
+	case "asynq-drip":
+		err = asynqDrip(addr, number(args[1]))
+	default:
+		err = fmt.Errorf("unknown role %q", role)
+	}
+	if err != nil {
+		log.Fatalf("%s: %v", role, err)
+	}
+}
+
+func number(text string) int64 {
+	n, err := strconv.ParseInt(text, 10, 64)
+	if err != nil {
+		log.Fatal(err)
+	}
+	return n
+}
+
+func profile(path string) (stop func()) {
+	file, err := os.Create(path)
+	if err != nil {
+		log.Fatal(err)
+	}
+	if err := pprof.StartCPUProfile(file); err != nil {
+		log.Fatal(err)
+	}
+	return func() { pprof.StopCPUProfile(); _ = file.Close() }
+}
+
+func open(ctx context.Context, addr string) (*weir.Client, error) {
+	return weir.Open(ctx, weir.Options{URL: "redis://" + addr})
+}
+
+func weirWorker(ctx context.Context, addr string, concurrency int64) error {
+	c, err := open(ctx, addr)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	return c.RunWorker(ctx, weir.WorkerOptions{Concurrency: int(concurrency), ShutdownTimeout: time.Second})
+}
+
+// weirEnqueue enqueues a batch of n tasks, of ms each, that nobody follows.
+func weirEnqueue(ctx context.Context, addr, typ, name string, n, ms int64) error {
+	c, err := open(ctx, addr)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	t := map[string]*tasks.Type{"noop": noop.Type(), "governed": governed.Type()}[typ]
+	b, err := c.Begin(ctx, t, weir.BatchOptions{Name: name, Window: n})
+	if err != nil {
+		return err
+	}
+	defer b.End()
+	src, err := source.Repeat(n, fmt.Sprintf(`{"n":{n},"ms":%d}`, ms), t)
+	if err != nil {
+		return err
+	}
+	defer src.Close()
+	return b.Feed(ctx, src)
+}
+
+// drip is the time between the tasks of a drip.
+const drip = 50 * time.Millisecond
+
+// weirDrip runs a batch that gets a task now and then.
+func weirDrip(ctx context.Context, addr string, n int64) error {
+	c, err := open(ctx, addr)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	payloads := func(yield func(work) bool) {
+		for i := int64(0); i < n; i++ {
+			time.Sleep(drip)
+			if !yield(work{N: i, At: time.Now().UnixNano()}) {
+				return
+			}
+		}
+	}
+	for _, err := range weir.Run(ctx, c, noop, payloads, weir.BatchOptions{}) {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// asynqWorker is asynq as its documentation has it.
+func asynqWorker(ctx context.Context, addr string, concurrency int64) error {
+	s := asynq.NewServer(asynq.RedisClientOpt{Addr: addr}, asynq.Config{
+		Concurrency: int(concurrency), LogLevel: asynq.ErrorLevel, ShutdownTimeout: time.Second,
+	})
+	err := s.Start(asynq.HandlerFunc(func(ctx context.Context, t *asynq.Task) error {
+		var w work
+		if err := json.Unmarshal(t.Payload(), &w); err != nil {
+			return err
+		}
+		return w.do(ctx)
+	}))
+	if err != nil {
+		return err
+	}
+	<-ctx.Done()
+	s.Shutdown()
+	return nil
+}
+
+// asynqEnqueue enqueues n tasks, of ms each, by so many goroutines.
+func asynqEnqueue(addr string, n, ms, goroutines int64) error {
+	c := asynq.NewClient(asynq.RedisClientOpt{Addr: addr})
+	defer c.Close()
+	var all sync.WaitGroup
+	failed := make(chan error, goroutines)
+	for g := range goroutines {
+		all.Go(func() {
+			for i := g; i < n; i += goroutines {
+				if _, err := c.Enqueue(asynq.NewTask("noop", fmt.Appendf(nil, `{"n":%d,"ms":%d}`, i, ms))); err != nil {
+					failed <- err
+					return
+				}
+			}
+		})
+	}
+	all.Wait()
+	close(failed)
+	return <-failed
+}
+
+func asynqDrip(addr string, n int64) error {
+	c := asynq.NewClient(asynq.RedisClientOpt{Addr: addr})
+	defer c.Close()
+	for i := range n {
+		time.Sleep(drip)
+		if _, err := c.Enqueue(asynq.NewTask("noop", fmt.Appendf(nil, `{"n":%d,"at":%d}`, i, time.Now().UnixNano()))); err != nil {
+			return err
+		}
+	}
+	return nil
+}
