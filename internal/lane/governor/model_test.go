@@ -440,7 +440,11 @@ func (m *model) closes(elapsed float64, reacts bool) bool {
 	if m.prb && m.n >= 10 && !m.prbO && elapsed >= m.settle+m.interval {
 		return true
 	}
-	return m.ov >= enough && reacts && elapsed >= 2*m.interval ||
+	soon := 2 * m.interval
+	if m.ceil > 0 && m.limit > m.ceil && m.fb < 0.01 {
+		soon = m.interval
+	}
+	return m.ov >= enough && reacts && elapsed >= soon ||
 		all == 0 && m.base > 0 && m.dead() ||
 		float64(all) >= m.needed() && elapsed >= m.settle+math.Max(m.interval, means*m.meanP) ||
 		m.ov >= 3 && elapsed >= longest ||
@@ -524,7 +528,7 @@ func (m *model) decide() {
 	if m.prb {
 		m.probed(q.p)
 	} else {
-		if share < 0.15 {
+		if share < 0.15 && (share <= m.fb || !m.slowStart && (m.ceil == 0 || m.limit <= m.ceil)) {
 			m.fbN++
 			m.fb += math.Max(0.1, 1/(m.fbN+3)) * (share - m.fb)
 		}
@@ -600,7 +604,7 @@ func middle(a, b, c float64) float64 {
 }
 
 func (m *model) cutOverload(elapsed, share float64) {
-	before := m.limit
+	before, limit := m.limit, m.limit
 	rest := math.Max(m.interval, m.base)
 	if m.base == 0 {
 		rest = 1
@@ -609,15 +613,17 @@ func (m *model) cutOverload(elapsed, share float64) {
 	if m.now-m.preT > 5 {
 		m.preL, m.preT = m.limit, m.now
 	}
-	m.set(m.limit*(1-cut), fmt.Sprintf("overload %.1f%%", 100*share))
+	limit *= 1 - cut
 	if m.ceil > 0 && before > 0.9*m.ceil && before < math.Max(1.3*m.ceil, m.ceil+1.6) {
+		limit = math.Min(limit, m.ceil)
 		if before > 1.01*m.ceil {
-			m.hold = math.Min(15, m.hold*2)
+			m.hold = math.Min(8, m.hold*2)
 		}
 	} else {
 		m.hold = 2
 	}
-	m.ceil, m.ceilU, m.okC = m.limit, m.now+m.hold, 0
+	m.set(limit, fmt.Sprintf("overload %.1f%%", 100*share))
+	m.ceil, m.ceilU, m.okC = m.limit, m.now+math.Min(4, m.hold), 0
 	m.slowStart, m.boost, m.serL, m.hot = false, 1, 0, false
 }
 

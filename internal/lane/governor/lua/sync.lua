@@ -301,7 +301,11 @@ local function closes(elapsed, reacts)
   local enough = 3
   if s.L <= 10 and s.fb < 0.01 and s.ov >= 0.15 * all then enough = 1 end
   if s.prb == 1 and s.prbO == 0 and s.n >= 10 and elapsed >= s.settle + interval then return true end
-  if s.ov >= enough and reacts and elapsed >= 2 * interval then return true end
+  -- Above a ceiling that held, the first of them say it, too; where some overload is usual,
+  -- its replies, which come sooner, would make it too large a share.
+  local soon = 2 * interval
+  if s.ceil > 0 and s.L > s.ceil and s.fb < 0.01 then soon = interval end
+  if s.ov >= enough and reacts and elapsed >= soon then return true end
   if all == 0 and s.base > 0 and dead() then return true end
   if all >= needed() and elapsed >= s.settle + max(interval, (s.ss == 1 and 1.5 or 3) * s.meanP) then return true end
   if s.ov >= 3 and elapsed >= longest then return true end
@@ -309,20 +313,22 @@ local function closes(elapsed, reacts)
 end
 
 local function cut_overload(elapsed, share)
-  local before = s.L
+  local before, limit = s.L, s.L
   -- A rejected permit rests for one latency, so rejections per rest are the excess.
   local rest = s.base == 0 and 1 or max(interval, s.base)
   local cut = clamp(s.ov / max(1, elapsed / rest) / s.L, 0.03, 0.5)
   if now - s.preT > 5 then s.preL, s.preT = s.L, now end
-  set(s.L * (1 - cut), string.format('overload %.1f%%', 100 * share))
+  limit = limit * (1 - cut)
   if s.ceil > 0 and before > 0.9 * s.ceil and before < max(1.3 * s.ceil, s.ceil + 1.6) then
     -- The same ceiling again. Each look above it costs a rejection or two, of which a
     -- slow service makes a larger share: so the next look waits for replies, too.
-    if before > 1.01 * s.ceil then s.hold = min(15, s.hold * 2) end
+    limit = min(limit, s.ceil) -- which has held
+    if before > 1.01 * s.ceil then s.hold = min(8, s.hold * 2) end
   else
     s.hold = 2
   end
-  s.ceil, s.ceilU, s.okC = s.L, now + s.hold, 0
+  set(limit, string.format('overload %.1f%%', 100 * share))
+  s.ceil, s.ceilU, s.okC = s.L, now + min(4, s.hold), 0
   s.ss, s.boost, s.serL, s.hot = 0, 1, 0, 0
 end
 
@@ -515,7 +521,8 @@ local function decide()
   if s.prb == 1 then
     probed(p)
   else
-    if share < 0.15 then -- a storm is no background
+    -- A storm is no background, nor is what a growing limit meets.
+    if share < 0.15 and (share <= s.fb or s.ss == 0 and (s.ceil == 0 or s.L <= s.ceil)) then
       s.fbN = s.fbN + 1
       s.fb = s.fb + max(0.1, 1 / (s.fbN + 3)) * (share - s.fb)
     end
