@@ -23,7 +23,7 @@ type model struct {
 	epoch                 int64
 	ws                    float64
 	h                     map[int]int
-	n, ov                 int
+	n, ov, bad            int
 	sum, sum2             float64
 	peak                  int
 	settle, lastL         float64
@@ -274,6 +274,7 @@ func (m *model) countReport() {
 		}
 		m.n += r.Samples.N
 		m.ov += r.Overloads
+		m.bad += r.Overloads
 		m.sum += r.Samples.Sum
 		m.sum2 += r.Samples.Squares
 	}
@@ -281,7 +282,7 @@ func (m *model) countReport() {
 	m.okS += float64(r.Answered)
 	m.okC += float64(r.Answered)
 	if r.Answered > 0 {
-		m.lastOK = now
+		m.lastOK, m.bad = now, 0
 	}
 	if now-m.okT >= 1 {
 		m.okRate += 0.5 * (m.okN/(now-m.okT) - m.okRate)
@@ -511,7 +512,7 @@ func (m *model) decide() {
 		return
 	}
 	if all == 0 {
-		if m.dead() && m.peak >= 3 && float64(m.peak) >= 0.5*m.limit {
+		if m.dead() && (m.bad >= 3 || m.peak >= 3 && float64(m.peak) >= 0.5*m.limit) {
 			m.trip()
 		} else {
 			m.newRound()
@@ -520,7 +521,7 @@ func (m *model) decide() {
 	}
 	m.rl = false
 	share := ov / all
-	if share >= 0.9 && (m.ov >= 3 && m.now-m.lastOK > m.quiet() || m.dead()) {
+	if share >= 0.9 && (m.bad >= 3 && m.now-m.lastOK > m.quiet() || m.dead()) {
 		m.trip()
 		return
 	}

@@ -69,8 +69,8 @@ local function fresh(limit, rate)
     hot = 0, hotT = 0, latLim = 0, serL = 0, serPL = 0, serP = 0, serN = 0, prb = 0, prbO = 0, prbL = 0,
     -- growth: the ceiling, until when and replies since; steps, what the last growth bought
     ceil = 0, ceilU = 0, okC = 0, hold = 2, boost = 1, refL = 0, refM = 0, refE = 0, holdX = 0,
-    -- overload: its background share; the limit before; outages
-    fb = 0, fbN = 0, fbOK = now, preL = 0, preT = 0, lastOK = now, cool = 0.5, openU = 0, saved = 0, prober = 0,
+    -- overload: its background share; the limit before; outages; how many since the last reply
+    bad = 0, fb = 0, fbN = 0, fbOK = now, preL = 0, preT = 0, lastOK = now, cool = 0.5, openU = 0, saved = 0, prober = 0,
     -- quota
     R = rate, cfgR = 0, minR = 0, tat = 0, pause = 0, pEnd = 0, okS = 0, lastEv = 0, nextR = 0, rH = 20, rB = 1,
     okRate = 0, okT = now, okN = 0, hdrT = 0, rl = 0, guess = 0, refused = 0, after = 0,
@@ -150,9 +150,10 @@ if epoch == s.ep and n + ov > 0 then
     s.h[bucket] = (s.h[bucket] or 0) + tonumber(count)
   end
   s.n, s.ov, s.sum, s.sum2 = s.n + n, s.ov + ov, s.sum + sum, s.sum2 + sum2
+  s.bad = s.bad + ov
 end
 s.okN, s.okS, s.okC = s.okN + answered, s.okS + answered, s.okC + answered
-if answered > 0 then s.lastOK = now end
+if answered > 0 then s.lastOK, s.bad = now, 0 end
 if now - s.okT >= 1 then
   s.okRate = s.okRate + 0.5 * (s.okN / (now - s.okT) - s.okRate)
   s.okT, s.okN = now, 0
@@ -504,12 +505,12 @@ local function decide()
   local reacts = s.ov > 2 * usual + 2 * sqrt(usual) + 0.5
   if not closes(elapsed, reacts) then return end
   if all == 0 then
-    if dead() and s.peak >= 3 and s.peak >= 0.5 * s.L then trip() else new_round() end
+    if dead() and (s.bad >= 3 or s.peak >= 3 and s.peak >= 0.5 * s.L) then trip() else new_round() end
     return
   end
   s.rl = 0
   local share = s.ov / all
-  if share >= 0.9 and (s.ov >= 3 and now - s.lastOK > quiet() or dead()) then
+  if share >= 0.9 and (s.bad >= 3 and now - s.lastOK > quiet() or dead()) then
     trip()
     return
   end
