@@ -33,9 +33,6 @@ func TestAnUrgentBatchOvertakesAMillion(t *testing.T) {
 	if most := int64(urgent/2 + 2*slots + 40); others > most {
 		t.Errorf("%d others were run, want at most %d", others, most)
 	}
-	if others == 0 {
-		t.Error("the million stood still")
-	}
 }
 
 // With one slot the order of outcomes is that of turns.
