@@ -100,6 +100,9 @@ func TestForgottenScriptsAreSentAgain(t *testing.T) {
 			ran.add(id)
 			return nil
 		})
+		for g.c.PubSubNumSub(t.Context(), queue.WakeChannel).Val()[queue.WakeChannel] == 0 {
+			time.Sleep(time.Millisecond)
+		}
 		for _, id := range numbered("", 5) {
 			if err := g.c.ScriptFlush(t.Context()).Err(); err != nil {
 				t.Fatal(err)
