@@ -32,6 +32,7 @@ import (
 	"github.com/redis/go-redis/v9"
 	"github.com/weir-tasks/weir/internal/batch"
 	"github.com/weir-tasks/weir/internal/conn"
+	"github.com/weir-tasks/weir/internal/egress"
 	"github.com/weir-tasks/weir/internal/feed"
 	"github.com/weir-tasks/weir/internal/follow"
 	"github.com/weir-tasks/weir/internal/lane"
@@ -148,8 +149,12 @@ func (c *Client) Close() error {
 // WorkerOptions configure a worker.
 type WorkerOptions = work.Options
 
-// NewWorker returns a worker, to Start and to Stop.
+// NewWorker returns a worker, to Start and to Stop. Where Redis is embedded nobody else
+// makes its tasks: there it may connect to anything, unless Egress says otherwise.
 func (c *Client) NewWorker(o WorkerOptions) (*work.Worker, error) {
+	if o.Egress == "" && c.Embedded() {
+		o.Egress = egress.Any
+	}
 	if o.Log == nil {
 		o.Log = c.opts.Log
 	}

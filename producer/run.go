@@ -30,8 +30,10 @@ type runCmd struct {
 	inputFlags
 	batchFlags
 	outFlags
-	Concurrency int               `help:"Without --redis: tasks run at once in this process." default:"50" short:"c"`
-	AllowExec   map[string]string `help:"Without --redis: let exec tasks run this command under this name." placeholder:"NAME=/PATH" mapsep:";"`
+	Concurrency int    `help:"Without --redis: tasks run at once in this process." default:"50" short:"c"`
+	Egress      string `help:"Without --redis: what http and ping tasks may connect to: any, or public, which is the internet and no network beside it." enum:"public,any" default:"any"`
+	cli.Networks
+	AllowExec map[string]string `help:"Without --redis: let exec tasks run this command under this name." placeholder:"NAME=/PATH" mapsep:";"`
 }
 
 // Run is the main job:
@@ -98,7 +100,11 @@ func (r *runCmd) startWorker(client *weir.Client) (interface{ Stop() error }, er
 		}
 	}
 	// Nothing outlives the process, so nothing is worth waiting for when it ends.
-	w, err := client.NewWorker(weir.WorkerOptions{Concurrency: r.Concurrency, ShutdownTimeout: time.Millisecond})
+	options := weir.WorkerOptions{Concurrency: r.Concurrency, ShutdownTimeout: time.Millisecond}
+	if err := r.Restrict(&options, r.Egress); err != nil {
+		return nil, &cli.Status{Code: cli.Usage, Err: err}
+	}
+	w, err := client.NewWorker(options)
 	if err != nil {
 		return nil, err
 	}

@@ -1,6 +1,7 @@
 // Package tasks is the vocabulary of weir: the task types, and what producer
 // and worker need to know of them. It knows nothing of Redis, lanes or batches
-// and imports nothing else of weir's.
+// and imports nothing else of weir's but the
+// rules on what may be connected to.
 //
 // # Adding a task type
 //
@@ -55,6 +56,7 @@
 //
 //	nil               ok
 //	Permanent(err)    failed, no retry; an *InvalidError likewise
+//	Rejected(err)     the same, since this worker's rules forbid the task
 //	Throttled(after)  later, no attempt spent, the lane slows down
 //	Overloaded(err)   as any other error, and the lane slows down
 //	any other error   another attempt with exponential backoff, then failed;

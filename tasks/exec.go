@@ -111,7 +111,7 @@ func execute(ctx context.Context, p ExecPayload) (ExecResult, error) {
 	allowed.RUnlock()
 	if !ok {
 		name := shorten(p.Command, 64)
-		return ExecResult{}, Permanent(fmt.Errorf("command %q is not allowed here; start the worker with --allow-exec %s=/path", name, name))
+		return ExecResult{}, Rejected(fmt.Errorf("command %q is not allowed here; start the worker with --allow-exec %s=/path", name, name))
 	}
 
 	stdout, stderr := capped{limit: execMaxOutput}, capped{limit: execMaxOutput}

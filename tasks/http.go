@@ -15,6 +15,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/weir-tasks/weir/internal/egress"
 	"golang.org/x/net/http/httpguts"
 )
 
@@ -100,7 +101,7 @@ func doHTTP(ctx context.Context, p HTTPPayload) (HTTPResult, error) {
 	if err != nil {
 		return HTTPResult{}, err
 	}
-	resp, err := httpClient(expect).Do(req)
+	resp, err := httpClient(ctx, expect).Do(req)
 	if err != nil {
 		return HTTPResult{}, httpFailed(req, err)
 	}
@@ -205,6 +206,10 @@ func httpFailed(req *http.Request, err error) error {
 	var outer *url.Error // its text is the URL
 	if errors.As(err, &outer) {
 		err = outer.Err
+	}
+	var denied *egress.DeniedError
+	if errors.As(err, &denied) {
+		return Rejected(&httpError{text: requestName(req) + ": " + denied.Error(), err: err})
 	}
 	failed := &httpError{text: requestName(req) + ": " + shorten(err.Error(), 200), err: err}
 	if ofConnection(err) {

@@ -1,22 +1,25 @@
 package tasks
 
 import (
+	"context"
 	"errors"
 	"net"
 	"net/http"
+	"net/url"
+	"sync"
 	"time"
+
+	"github.com/weir-tasks/weir/internal/egress"
 )
 
 const maxRedirects = 10
 
-// httpTransport holds the connections of every http task in the process. It has
-// no proxy from the environment: what a task calls is in its payload. Its own
-// time limits only keep what a task has given up from staying for ever: a
-// task's time is its context's.
-var httpTransport http.RoundTripper = newHTTPTransport()
-
-func newHTTPTransport() *http.Transport {
-	dialer := net.Dialer{Timeout: time.Minute, KeepAlive: 30 * time.Second}
+// newHTTPTransport makes what holds the connections of http tasks. It has no proxy from
+// the environment: what a task calls is in its payload, and a proxy would connect to what
+// the guard denies. Its own time limits only keep what a task has given up from staying
+// for ever: a task's time is its context's.
+func newHTTPTransport(guard *egress.Guard) *http.Transport {
+	dialer := net.Dialer{Timeout: time.Minute, KeepAlive: 30 * time.Second, ControlContext: guard.Control}
 	return &http.Transport{
 		DialContext:            dialer.DialContext,
 		ForceAttemptHTTP2:      true,
@@ -32,10 +35,24 @@ func newHTTPTransport() *http.Transport {
 	}
 }
 
+// httpTransports are those of every http task in the process, by the rules of their
+// guards: a connection that one worker may have made is not another's.
+var httpTransports sync.Map
+
+func httpTransport(ctx context.Context) http.RoundTripper {
+	guard := egressOf(ctx)
+	rules := guard.String()
+	if t, ok := httpTransports.Load(rules); ok {
+		return t.(http.RoundTripper)
+	}
+	t, _ := httpTransports.LoadOrStore(rules, newHTTPTransport(guard))
+	return t.(http.RoundTripper)
+}
+
 // httpClient follows redirects, but not one whose status is what the task expects.
-func httpClient(expect []statusRange) *http.Client {
+func httpClient(ctx context.Context, expect []statusRange) *http.Client {
 	return &http.Client{
-		Transport: httpTransport,
+		Transport: httpTransport(ctx),
 		CheckRedirect: func(next *http.Request, via []*http.Request) error {
 			switch {
 			case expected(expect, next.Response.StatusCode):
@@ -44,8 +61,58 @@ func httpClient(expect []statusRange) *http.Client {
 				return Permanent(errors.New("more than 10 redirects"))
 			case next.URL.Scheme != "http" && next.URL.Scheme != "https":
 				return Permanent(errors.New("redirected to what is no http or https URL"))
+			case leavesHost(next, via):
+				keepPublicHeaders(next.Header)
 			}
 			return nil
 		},
+	}
+}
+
+// leavesHost says that a redirect leads away from the service that the payload names, or
+// has led away before: what comes back from elsewhere may be that one's making.
+func leavesHost(next *http.Request, via []*http.Request) bool {
+	first := via[0].URL
+	for _, req := range append(via[1:], next) {
+		if !sameService(first, req.URL) {
+			return true
+		}
+	}
+	return false
+}
+
+// sameService says that what may be told to the one URL's service may be told to the
+// other's. The same host by https instead of http is.
+func sameService(from, to *url.URL) bool {
+	if from.Hostname() != to.Hostname() || from.Scheme == "https" && to.Scheme == "http" {
+		return false
+	}
+	return portOf(from) == portOf(to) || portOf(from) == "80" && portOf(to) == "443"
+}
+
+func portOf(u *url.URL) string {
+	switch {
+	case u.Port() != "":
+		return u.Port()
+	case u.Scheme == "https":
+		return "443"
+	}
+	return "80"
+}
+
+// publicHeaders are those of a payload that go to other services too. Of any other nobody
+// knows whether it is a secret.
+var publicHeaders = map[string]bool{
+	"Accept": true, "Accept-Charset": true, "Accept-Encoding": true, "Accept-Language": true,
+	"Content-Language": true, "Content-Type": true, "Idempotency-Key": true, "Range": true, "User-Agent": true,
+}
+
+// keepPublicHeaders takes all others off a request; the Referer, too, which has the query
+// of the URL before.
+func keepPublicHeaders(h http.Header) {
+	for name := range h {
+		if !publicHeaders[name] {
+			h.Del(name)
+		}
 	}
 }

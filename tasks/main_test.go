@@ -12,6 +12,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/weir-tasks/weir/internal/egress"
 	"go.uber.org/goleak"
 )
 
@@ -22,9 +23,9 @@ func TestMain(m *testing.M) {
 	roots := x509.NewCertPool()
 	roots.AddCert(server.Certificate())
 	server.Close()
-	transport := newHTTPTransport()
+	transport := newHTTPTransport(nil)
 	transport.TLSClientConfig = &tls.Config{RootCAs: roots}
-	httpTransport = transport
+	httpTransports.Store((*egress.Guard)(nil).String(), transport)
 
 	code := m.Run()
 	transport.CloseIdleConnections()

@@ -14,7 +14,8 @@ import (
 
 // Ping asks a host whether it is there, a few times, and measures the round
 // trips. A dead host is a result with loss 1, not an error. It takes at most
-// (count-1)*interval + timeout, after as much for the name.
+// (count-1)*interval + timeout, after as much for the name. The name is looked up once:
+// the address that is judged is the one that all packets go to.
 var Ping = Define("ping", Policy{}, func(ctx context.Context, p PingPayload) (PingResult, error) {
 	return pinger{resolve: resolve, icmp: icmpProbe, tcp: tcpProbe}.ping(ctx, p)
 })
@@ -92,6 +93,9 @@ func (g pinger) ping(ctx context.Context, p PingPayload) (PingResult, error) {
 	if err != nil {
 		result.Reason = noAddress(err)
 		return result, nil
+	}
+	if err := egressOf(ctx).Check(addr); err != nil {
+		return PingResult{}, Rejected(fmt.Errorf("ping %s: %w", p.Host, err))
 	}
 	result.Addr = addr.String()
 

@@ -25,11 +25,32 @@ func Permanent(err error) error {
 }
 
 // IsPermanent reports whether a retry cannot help: err, or an error it wraps,
-// came from Permanent or is an *InvalidError.
+// came from Permanent or Rejected, or is an *InvalidError.
 func IsPermanent(err error) bool {
 	var permanent *permanentError
 	var invalid *InvalidError
-	return errors.As(err, &permanent) || errors.As(err, &invalid)
+	return errors.As(err, &permanent) || errors.As(err, &invalid) || IsRejected(err)
+}
+
+// rejectedError marks an error as this worker's refusal.
+type rejectedError struct{ err error }
+
+func (e *rejectedError) Error() string { return e.err.Error() }
+func (e *rejectedError) Unwrap() error { return e.err }
+
+// Rejected marks err as a rule of this worker's that the task breaks, as one on what it
+// may connect to: permanent, and no word of the service. Rejected(nil) is nil.
+func Rejected(err error) error {
+	if err == nil {
+		return nil
+	}
+	return &rejectedError{err}
+}
+
+// IsRejected reports whether err, or an error it wraps, came from Rejected.
+func IsRejected(err error) bool {
+	var rejected *rejectedError
+	return errors.As(err, &rejected)
 }
 
 // ThrottledError is the service's "later". The task is not at fault: it is

@@ -7,17 +7,20 @@ import (
 
 	"github.com/weir-tasks/weir/internal/batch"
 	"github.com/weir-tasks/weir/internal/cli"
+	"github.com/weir-tasks/weir/internal/work"
 	"github.com/weir-tasks/weir/tasks"
 )
 
 type config struct {
 	cli.Common
-	Name            string            `help:"This worker's name in outcomes and logs. Started again under it after a crash, it has its tasks back at once." placeholder:"NAME"`
-	Concurrency     int               `help:"Tasks run at once." default:"50" short:"c"`
-	Lanes           []string          `help:"Serve these lanes only." placeholder:"LANE"`
-	HTTP            string            `name:"http" help:"Serve metrics and health on this address." placeholder:"ADDR" env:"WEIR_HTTP"`
-	ShutdownTimeout time.Duration     `help:"How long running tasks may go on after the signal to stop." default:"8s" zero:"ok"`
-	AllowExec       map[string]string `help:"Let exec tasks run this command under this name; may be repeated." placeholder:"NAME=/PATH" mapsep:";"`
+	Name            string        `help:"This worker's name in outcomes and logs. Started again under it after a crash, it has its tasks back at once." placeholder:"NAME"`
+	Concurrency     int           `help:"Tasks run at once." default:"50" short:"c"`
+	Lanes           []string      `help:"Serve these lanes only." placeholder:"LANE"`
+	HTTP            string        `name:"http" help:"Serve metrics and health on this address." placeholder:"ADDR" env:"WEIR_HTTP"`
+	ShutdownTimeout time.Duration `help:"How long running tasks may go on after the signal to stop." default:"8s" zero:"ok"`
+	Egress          string        `help:"What http and ping tasks may connect to: public, which is the internet and no network beside it, or any." enum:"public,any" default:"public"`
+	cli.Networks
+	AllowExec map[string]string `help:"Let exec tasks run this command under this name; may be repeated." placeholder:"NAME=/PATH" mapsep:";"`
 }
 
 func parseConfig(args []string) (*config, error) {
@@ -45,13 +48,14 @@ func (c *config) validate() error {
 	if c.ShutdownTimeout < 0 {
 		errs = append(errs, fmt.Errorf("--shutdown-timeout %v: must not be negative", c.ShutdownTimeout))
 	}
+	errs = append(errs, c.Restrict(new(work.Options), c.Egress))
 	for _, lane := range c.Lanes {
 		if err := tasks.ValidLane(lane); err != nil {
 			errs = append(errs, fmt.Errorf("--lanes: %w", err))
 		}
 	}
-	if len(errs) > 0 {
-		return &cli.Status{Code: cli.Usage, Err: errors.Join(errs...)}
+	if err := errors.Join(errs...); err != nil {
+		return &cli.Status{Code: cli.Usage, Err: err}
 	}
 	return nil
 }

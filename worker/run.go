@@ -39,9 +39,13 @@ func run(ctx context.Context, c *config) error {
 	defer client.Close()
 
 	metrics := telemetry.NewWorker()
-	w, err := client.NewWorker(weir.WorkerOptions{
+	options := weir.WorkerOptions{
 		Name: c.Name, Concurrency: c.Concurrency, Lanes: c.Lanes, ShutdownTimeout: c.ShutdownTimeout, Observe: metrics.Observe, Watch: metrics, Log: log,
-	})
+	}
+	if err := c.Restrict(&options, c.Egress); err != nil {
+		return err
+	}
+	w, err := client.NewWorker(options)
 	if err != nil {
 		return err
 	}
@@ -63,7 +67,7 @@ func run(ctx context.Context, c *config) error {
 		}
 		return err
 	}
-	log.Info("worker started", "name", w.Name(), "concurrency", c.Concurrency, "types", typeNames())
+	log.Info("worker started", "name", w.Name(), "concurrency", c.Concurrency, "egress", c.Egress, "types", typeNames())
 	<-ctx.Done()
 	log.Info("stopping: taking nothing new", "running", w.Stat().InFlight, "timeout", c.ShutdownTimeout)
 	if err := w.Stop(); err != nil {

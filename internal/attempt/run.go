@@ -48,6 +48,7 @@ func (r *Runner) run(ctx context.Context, d *delivery, l limit) (result []byte, 
 	ctx, quota := tasks.WithQuota(ctx)
 	calls := newServices(ctx, r.opts.Gate, d.lane)
 	ctx = tasks.WithLanes(ctx, calls.acquire)
+	ctx = tasks.WithEgress(ctx, r.opts.Egress)
 	began := time.Now()
 	done := make(chan ended, 1)
 	go func() {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/hibiken/asynq"
 	"github.com/weir-tasks/weir/internal/batch"
+	"github.com/weir-tasks/weir/internal/egress"
 	"github.com/weir-tasks/weir/internal/gate"
 	"github.com/weir-tasks/weir/internal/retry"
 	"github.com/weir-tasks/weir/tasks"
@@ -29,6 +30,8 @@ type Options struct {
 	// Trouble, if set, hears when the ledger does not answer, and of the wait; and,
 	// with a nil error, when it answers again.
 	Trouble func(err error, next time.Duration)
+	// Egress says what http and ping tasks may connect to; nil is anything.
+	Egress *egress.Guard
 	// Observe, if set, is told of every attempt's end.
 	Observe func(Attempt)
 }

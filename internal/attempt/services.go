@@ -185,7 +185,7 @@ func judge(ctx context.Context, err error) (governor.Outcome, time.Duration) {
 		return governor.Timeout, 0
 	case tasks.IsOverloaded(err):
 		return governor.Overload, 0
-	case errors.Is(err, context.Canceled):
+	case errors.Is(err, context.Canceled), tasks.IsRejected(err):
 		return governor.Cancelled, 0
 	}
 	return governor.AppError, 0

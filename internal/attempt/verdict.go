@@ -62,6 +62,8 @@ func classify(err error) batch.Class {
 	switch {
 	case errors.As(err, &invalid):
 		return batch.Invalid
+	case tasks.IsRejected(err):
+		return batch.Rejected
 	case tasks.IsPermanent(err):
 		return batch.Permanent
 	case errors.As(err, &panicked):

@@ -23,6 +23,7 @@ type Class string
 const (
 	Invalid   Class = "invalid"   // the payload does not fit the task type
 	Permanent Class = "permanent" // the handler said that a retry cannot help
+	Rejected  Class = "rejected"  // a rule of its worker's forbids it
 	Timeout   Class = "timeout"
 	Panic     Class = "panic"
 	Exhausted Class = "exhausted" // any other error

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -15,6 +16,7 @@ import (
 	"github.com/redis/go-redis/v9"
 	"github.com/weir-tasks/weir/internal/attempt"
 	"github.com/weir-tasks/weir/internal/batch"
+	"github.com/weir-tasks/weir/internal/egress"
 	"github.com/weir-tasks/weir/internal/gate"
 	"github.com/weir-tasks/weir/internal/lane"
 	"github.com/weir-tasks/weir/internal/queue"
@@ -40,6 +42,11 @@ type Options struct {
 	Lanes []string
 	// ShutdownTimeout is how long Stop lets running tasks go on.
 	ShutdownTimeout time.Duration
+	// Egress is what http and ping tasks may connect to: "public" or "any". Empty is
+	// public.
+	Egress egress.Mode
+	// AllowNet may be connected to as well, DenyNet in no case.
+	AllowNet, DenyNet []netip.Prefix
 	// Observe, if set, is told of every attempt's end.
 	Observe func(attempt.Attempt)
 	// Watch, if set, hears what happens in the lanes.
@@ -90,6 +97,13 @@ func New(rdb, fast redis.UniversalClient, ledger *batch.Ledger, o Options) (*Wor
 	if o.Now == nil {
 		o.Now = time.Now
 	}
+	if o.Egress == "" {
+		o.Egress = egress.Public
+	}
+	guard, err := egress.New(egress.Options{Mode: o.Egress, Allow: o.AllowNet, Deny: o.DenyNet})
+	if err != nil {
+		return nil, err
+	}
 	w := &Worker{opts: o, id: fmt.Sprintf("%s %s", Name(), rand.Text()), fast: fast, gone: make(chan struct{})}
 	w.lanes = lane.NewSet(w.id, o.Concurrency)
 	if o.Watch != nil {
@@ -113,6 +127,7 @@ func New(rdb, fast redis.UniversalClient, ledger *batch.Ledger, o Options) (*Wor
 	})
 	w.runner = attempt.New(attempt.Options{
 		Worker: w.Name(), Ledger: ledger, Gate: w.gate, Log: o.Log, Observe: o.Observe, Trouble: o.Trouble,
+		Egress: guard,
 	})
 	w.rescuer = rescue.New(rdb, rescue.Options{
 		Name: w.Name(), Ledger: ledger, Mark: w.gate.Mark(), Beat: w.gate.Alive, Lanes: w.gate.Lanes, Log: o.Log,
