@@ -38,6 +38,7 @@ import (
 	"github.com/weir-tasks/weir/internal/lane"
 	"github.com/weir-tasks/weir/internal/produce"
 	"github.com/weir-tasks/weir/internal/queue"
+	"github.com/weir-tasks/weir/internal/sign"
 	"github.com/weir-tasks/weir/internal/source"
 	"github.com/weir-tasks/weir/internal/status"
 	"github.com/weir-tasks/weir/internal/work"
@@ -51,7 +52,18 @@ type Options struct {
 	URL string
 	// Log is for what happens beside the results; nil discards it.
 	Log *slog.Logger
+	// SignKeys, if set, sign the tasks that this client enqueues, for the time SignFor,
+	// by default 7 days; workers with RequireSignature run no others.
+	SignKeys *Keys
+	SignFor  time.Duration
 }
+
+// Keys sign tasks and verify their signatures.
+type Keys = sign.Keys
+
+// ReadKeys reads a file of keys, one a line: a name, and at least 32 bytes in base64. The
+// first signs, all verify. Others must not be able to read or write the file.
+func ReadKeys(file string) (*Keys, error) { return sign.Read(file) }
 
 // Client is a connection to weir's Redis. It is safe for concurrent use.
 type Client struct {
@@ -267,6 +279,7 @@ func (c *Client) Begin(ctx context.Context, t *tasks.Type, o BatchOptions) (*Bat
 func (c *Client) producer() *produce.Producer {
 	return &produce.Producer{
 		RDB: c.rdb, Ledger: c.ledger, ID: produce.ID(work.Name()), Log: c.opts.Log, Trouble: c.trouble.Tell,
+		Keys: c.opts.SignKeys, SignFor: or(c.opts.SignFor, 7*24*time.Hour),
 	}
 }
 
@@ -313,7 +326,7 @@ func (c *Client) Failures(ctx context.Context, name string) iter.Seq2[*batch.Out
 // Failed is the source of the payloads of those failed tasks of a batch that match
 // takes, for a batch of the same type: these tasks once more.
 func (c *Client) Failed(ctx context.Context, name string, t *tasks.Type, match func(*batch.Outcome) bool) source.Source {
-	return c.producer().Failures(ctx, name, t, match)
+	return c.producer().Failures(ctx, name, t.Name(), t, match)
 }
 
 func or[T comparable](v, otherwise T) T {

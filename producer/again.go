@@ -42,7 +42,7 @@ func (f *failedFlags) what() string {
 type failuresCmd struct{ failedFlags }
 
 func (c *failuresCmd) Run(ctx context.Context, common *cli.Common) error {
-	client, _, err := theBatch(ctx, common, newScreen(common, true), "failures", c.Of)
+	client, _, err := theBatch(ctx, common, newScreen(common, true), "failures", c.Of, nil)
 	if err != nil {
 		return err
 	}
@@ -56,6 +56,7 @@ func (c *failuresCmd) Run(ctx context.Context, common *cli.Common) error {
 		if !c.match(o) {
 			continue
 		}
+		o.Signature = ""
 		if err := out.Encode(o); err != nil {
 			return err
 		}
@@ -67,6 +68,7 @@ type retryCmd struct {
 	failedFlags
 	batchFlags
 	outFlags
+	signFlags
 }
 
 // Run is the main job on the failed tasks of another batch.
@@ -75,7 +77,7 @@ func (r *retryCmd) Run(ctx context.Context, common *cli.Common) error {
 		return &cli.Status{Code: cli.Usage, Err: err}
 	}
 	s := newScreen(common, r.Quiet)
-	client, st, err := theBatch(ctx, common, s, "retry", r.Of)
+	client, st, err := theBatch(ctx, common, s, "retry", r.Of, &r.signFlags)
 	if err != nil {
 		return err
 	}
@@ -120,6 +122,7 @@ func (f *batchFlags) like(o *batch.Options) {
 type repairCmd struct {
 	Of string `arg:"" name:"batch" help:"The batch's name."`
 	inputFlags
+	signFlags
 	Quiet bool `help:"No summary." short:"q"`
 }
 
@@ -130,7 +133,7 @@ func (r *repairCmd) Run(ctx context.Context, common *cli.Common) error {
 	}
 	defer in.Close()
 	s := newScreen(common, r.Quiet)
-	client, before, err := theBatch(ctx, common, s, "repair", r.Of)
+	client, before, err := theBatch(ctx, common, s, "repair", r.Of, &r.signFlags)
 	if err != nil {
 		return err
 	}
@@ -161,12 +164,12 @@ func (r *repairCmd) Run(ctx context.Context, common *cli.Common) error {
 	return nil
 }
 
-// theBatch connects for a command about one batch, and reads how it stands.
-func theBatch(ctx context.Context, common *cli.Common, s *screen, command, name string) (*weir.Client, *status.Status, error) {
+// theBatch connects for a command about one batch, and reads how it stands. sign may be nil.
+func theBatch(ctx context.Context, common *cli.Common, s *screen, command, name string, sign *signFlags) (*weir.Client, *status.Status, error) {
 	if err := needRedis(common, command); err != nil {
 		return nil, nil, err
 	}
-	client, err := s.connect(ctx)
+	client, err := s.connectSigning(ctx, sign)
 	if err != nil {
 		return nil, nil, err
 	}

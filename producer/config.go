@@ -81,6 +81,27 @@ type batchFlags struct {
 	Quiet       bool          `help:"No progress and no summary." short:"q"`
 }
 
+// signFlags say how tasks are signed.
+type signFlags struct {
+	SignKey string        `help:"Sign the tasks with the first key of this file; workers with --require-signature run no others. One key a line: NAME BASE64." placeholder:"FILE"`
+	SignFor time.Duration `help:"How long signatures are good." default:"168h"`
+}
+
+// read reads the keys; nil without the flag.
+func (f *signFlags) read() (*weir.Keys, error) {
+	if f.SignFor < time.Second {
+		return nil, cli.UsageError("--sign-for %v: must be at least 1s", f.SignFor)
+	}
+	if f.SignKey == "" {
+		return nil, nil
+	}
+	keys, err := weir.ReadKeys(f.SignKey)
+	if err != nil {
+		return nil, cli.UsageError("--sign-key: %w", err)
+	}
+	return keys, nil
+}
+
 // validate reports all that is wrong at once.
 func (f *inputFlags) validate() error {
 	var errs []error

@@ -39,6 +39,7 @@ func connected(ctx context.Context, common *cli.Common, command string) (*weir.C
 type enqueueCmd struct {
 	inputFlags
 	batchFlags
+	signFlags
 	Outcomes string `help:"Which outcomes are kept for whoever follows: all, or failed, which is all but those of tasks that are ok." default:"all" enum:"all,failed"`
 }
 
@@ -52,7 +53,7 @@ func (e *enqueueCmd) Run(ctx context.Context, common *cli.Common) error {
 	}
 	defer in.Close()
 	s := newScreen(common, e.Quiet)
-	client, err := s.connect(ctx)
+	client, err := s.connectSigning(ctx, &e.signFlags)
 	if err != nil {
 		return err
 	}
@@ -181,7 +182,7 @@ func (c *resumeCmd) Run(ctx context.Context, common *cli.Common) error {
 
 // changeBatch does something to a batch and shows how it stands then.
 func changeBatch(ctx context.Context, common *cli.Common, command, name string, change func(*weir.Client, context.Context, string) error) error {
-	client, st, err := theBatch(ctx, common, newScreen(common, false), command, name)
+	client, st, err := theBatch(ctx, common, newScreen(common, false), command, name, nil)
 	if err != nil {
 		return err
 	}

@@ -30,6 +30,7 @@ type runCmd struct {
 	inputFlags
 	batchFlags
 	outFlags
+	signFlags
 	Concurrency int    `help:"Without --redis: tasks run at once in this process." default:"50" short:"c"`
 	Egress      string `help:"Without --redis: what http and ping tasks may connect to: any, or public, which is the internet and no network beside it." enum:"public,any" default:"any"`
 	cli.Networks
@@ -46,7 +47,7 @@ func (r *runCmd) Run(ctx context.Context, common *cli.Common) error {
 	}
 	defer in.Close()
 	s := newScreen(common, r.Quiet)
-	client, err := s.connect(ctx)
+	client, err := s.connectSigning(ctx, &r.signFlags)
 	if err != nil {
 		return err
 	}

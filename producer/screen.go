@@ -34,10 +34,23 @@ const patience = 5 * time.Second
 
 // connect opens Redis, or embeds one.
 func (s *screen) connect(ctx context.Context) (*weir.Client, error) {
+	return s.connectSigning(ctx, nil)
+}
+
+// connectSigning is connect for what enqueues tasks; sign may be nil.
+func (s *screen) connectSigning(ctx context.Context, sign *signFlags) (*weir.Client, error) {
+	o := weir.Options{URL: s.common.Redis, Log: s.log}
+	if sign != nil {
+		keys, err := sign.read()
+		if err != nil {
+			return nil, err
+		}
+		o.SignKeys, o.SignFor = keys, sign.SignFor
+	}
 	s.open("")
 	waiting, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	client, err := weir.Open(waiting, weir.Options{URL: s.common.Redis, Log: s.log})
+	client, err := weir.Open(waiting, o)
 	if err != nil && ctx.Err() != nil {
 		return nil, context.Cause(ctx)
 	}

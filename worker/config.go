@@ -20,7 +20,9 @@ type config struct {
 	ShutdownTimeout time.Duration `help:"How long running tasks may go on after the signal to stop." default:"8s" zero:"ok"`
 	Egress          string        `help:"What http and ping tasks may connect to: public, which is the internet and no network beside it, or any." enum:"public,any" default:"public"`
 	cli.Networks
-	AllowExec map[string]string `help:"Let exec tasks run this command under this name; may be repeated." placeholder:"NAME=/PATH" mapsep:";"`
+	VerifyKeys       string            `help:"Check signatures with the keys of this file, one a line: NAME BASE64. A task with a signature that does not fit is not run." placeholder:"FILE"`
+	RequireSignature bool              `help:"Run no task without a signature that fits; needs --verify-keys."`
+	AllowExec        map[string]string `help:"Let exec tasks run this command under this name; may be repeated." placeholder:"NAME=/PATH" mapsep:";"`
 }
 
 func parseConfig(args []string) (*config, error) {
@@ -44,6 +46,9 @@ func (c *config) validate() error {
 	}
 	if c.Concurrency < 1 || c.Concurrency > 100_000 {
 		errs = append(errs, fmt.Errorf("--concurrency %d: must be from 1 to 100000", c.Concurrency))
+	}
+	if c.RequireSignature && c.VerifyKeys == "" {
+		errs = append(errs, errors.New("--require-signature needs --verify-keys FILE"))
 	}
 	if c.ShutdownTimeout < 0 {
 		errs = append(errs, fmt.Errorf("--shutdown-timeout %v: must not be negative", c.ShutdownTimeout))

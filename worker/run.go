@@ -28,6 +28,13 @@ func run(ctx context.Context, c *config) error {
 			return cli.UsageError("--allow-exec %s=%s: %w", name, path, err)
 		}
 	}
+	var keys *weir.Keys
+	if c.VerifyKeys != "" {
+		var err error
+		if keys, err = weir.ReadKeys(c.VerifyKeys); err != nil {
+			return cli.UsageError("--verify-keys: %w", err)
+		}
+	}
 	cli.LeaveWithin(c.ShutdownTimeout + graceToLeave)
 	client, err := weir.Open(ctx, weir.Options{URL: c.Redis, Log: log})
 	if err != nil {
@@ -41,6 +48,7 @@ func run(ctx context.Context, c *config) error {
 	metrics := telemetry.NewWorker()
 	options := weir.WorkerOptions{
 		Name: c.Name, Concurrency: c.Concurrency, Lanes: c.Lanes, ShutdownTimeout: c.ShutdownTimeout, Observe: metrics.Observe, Watch: metrics, Log: log,
+		VerifyKeys: keys, RequireSignature: c.RequireSignature,
 	}
 	if err := c.Restrict(&options, c.Egress); err != nil {
 		return err

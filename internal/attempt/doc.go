@@ -17,5 +17,6 @@
 //   - A task whose worker died twice while it was active runs alone: the gate takes
 //     nothing new, what runs is waited for, and suspects go one after another. After a
 //     second of that, or one attempt, other tasks have their turn.
+//   - A task without the signature that the worker wants is not run.
 //   - Panics end in an outcome, never in the process.
 package attempt

@@ -13,6 +13,12 @@ import (
 // foreign runs a plain asynq task of a known type, enqueued by any asynq client.
 // It belongs to no batch: asynq's own retries, archive and result are its record.
 func (r *Runner) foreign(ctx context.Context, d *delivery) error {
+	if err := r.verify(d); err != nil {
+		d.permit.Release()
+		r.observe(d, string(batch.Failed), classify(err), 0)
+		r.opts.Log.Warn("a plain asynq task is not run", "task", d.id, "type", d.typ.Name(), "lane", d.lane, "err", err)
+		return fmt.Errorf("%s: %w", sanitize(err.Error()), asynq.SkipRetry)
+	}
 	ctx = tasks.WithInfo(ctx, tasks.Info{ID: d.id, Attempt: d.retried + 1})
 	timeout := d.typ.Policy().Timeout
 	result, took, err := r.run(ctx, d, limit{timeout, &timeoutError{timeout}})

@@ -13,6 +13,7 @@ import (
 	"github.com/weir-tasks/weir/internal/egress"
 	"github.com/weir-tasks/weir/internal/gate"
 	"github.com/weir-tasks/weir/internal/retry"
+	"github.com/weir-tasks/weir/internal/sign"
 	"github.com/weir-tasks/weir/tasks"
 )
 
@@ -32,6 +33,8 @@ type Options struct {
 	Trouble func(err error, next time.Duration)
 	// Egress says what http and ping tasks may connect to; nil is anything.
 	Egress *egress.Guard
+	// Verify, if set, is nil for the signature of a task that may run.
+	Verify func(t sign.Task, signature string) error
 	// Observe, if set, is told of every attempt's end.
 	Observe func(Attempt)
 }
@@ -155,9 +158,14 @@ func (r *Runner) ofBatch(ctx context.Context, d *delivery) error {
 		wait = -time.Microsecond
 	}
 	ctx = tasks.WithInfo(ctx, tasks.Info{ID: d.id, Batch: d.batch, Seq: d.seq, Attempt: d.retried + 1})
-	result, took, err := r.run(ctx, d, limitOf(terms))
-	o := &batch.Outcome{
-		Seq: d.seq, Attempts: d.retried + 1, MS: float64(took.Microseconds()) / 1000, Worker: r.opts.Worker,
+	o := &batch.Outcome{Seq: d.seq, Attempts: d.retried, Worker: r.opts.Worker}
+	var result []byte
+	var took time.Duration
+	if err = r.verify(d); err != nil {
+		d.permit.Release()
+	} else {
+		result, took, err = r.run(ctx, d, limitOf(terms))
+		o.Attempts, o.MS = d.retried+1, float64(took.Microseconds())/1000
 	}
 	throttled, isThrottled := tasks.AsThrottled(err)
 	switch {
@@ -208,6 +216,15 @@ func tooLate(err error) string {
 	return sanitize("the batch's deadline comes before its next attempt; the last one: " + err.Error())
 }
 
+// verify says that a task is what a producer this worker trusts has signed.
+func (r *Runner) verify(d *delivery) error {
+	if r.opts.Verify == nil {
+		return nil
+	}
+	t := sign.Task{ID: d.id, Type: d.task.Type(), Payload: d.task.Payload()}
+	return tasks.Rejected(r.opts.Verify(t, d.task.Headers()[batch.Signature]))
+}
+
 // ask asks the ledger whether an attempt may run, until it answers.
 func (r *Runner) ask(ctx context.Context, d *delivery) (a batch.Admission, t batch.Terms, err error) {
 	err = r.untilAnswered(ctx, func() (err error) {
@@ -239,6 +256,7 @@ func (r *Runner) notRun(ctx context.Context, d *delivery, a batch.Admission) err
 // gives a task up when Redis has been away for 30 s; the outcome is held all the
 // same, so that what has been done is not done again.
 func (r *Runner) record(ctx context.Context, d *delivery, o *batch.Outcome, wait, took time.Duration) error {
+	o.Signature = d.task.Headers()[batch.Signature]
 	write := func(ctx context.Context) error {
 		return r.untilAnswered(ctx, func() error {
 			_, err := r.opts.Ledger.Record(ctx, d.batch, o, wait, d.task.Payload())

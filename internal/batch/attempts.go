@@ -168,14 +168,14 @@ func (e entry) segment() span { return span{e.name, e.o.Seq / segment} }
 // encode returns what record.lua wants of an entry, six arguments, and their size.
 func (e entry) encode() (args []any, size int, err error) {
 	out := *e.o
-	out.Payload = asJSON(e.o.Payload)
+	out.Payload, out.Signature = asJSON(e.o.Payload), ""
 	line, err := json.Marshal(&out)
 	if err != nil {
 		return nil, 0, err
 	}
 	var dead []byte
 	if e.o.State == Failed {
-		out.Payload = asJSON(e.payload)
+		out.Payload, out.Signature = asJSON(e.payload), e.o.Signature
 		if dead, err = json.Marshal(&out); err != nil {
 			return nil, 0, err
 		}

@@ -46,6 +46,10 @@ func bitsKey(name string, seq int64) string {
 // of enqueue, in microseconds since 1970.
 const Header = "weir"
 
+// Signature is the asynq task header with the task's signature, where its producer has
+// signed it.
+const Signature = "weir-signature"
+
 // TaskID is the asynq task ID of a batch's task.
 func TaskID(name string, seq int64) string {
 	return name + ":" + strconv.FormatInt(seq, 10)

@@ -46,6 +46,9 @@ type Outcome struct {
 	MS      float64         `json:"ms"`
 	Worker  string          `json:"worker,omitempty"`
 	Payload json.RawMessage `json:"payload,omitempty"`
+	// Signature is the task's, of a failed one. Only dead letters have it: whoever signs
+	// their payloads again must know whose they are.
+	Signature string `json:"signature,omitempty"`
 }
 
 // ParseOutcome reads a line of an outcome stream.

@@ -25,9 +25,9 @@ func Cancel(ctx context.Context, rdb redis.UniversalClient, ledger *batch.Ledger
 }
 
 // Expire is Cancel for a batch whose deadline has passed: every task without an outcome
-// fails, class expired. parked, if not nil, tells the payloads, by seq, of those that
-// have not been enqueued: the dead letters get them.
-func Expire(ctx context.Context, rdb redis.UniversalClient, ledger *batch.Ledger, name string, parked func() map[int64][]byte) error {
+// fails, class expired. parked, if not nil, tells the messages, by seq, of those that
+// have not been enqueued: the dead letters get their payloads.
+func Expire(ctx context.Context, rdb redis.UniversalClient, ledger *batch.Ledger, name string, parked func() map[int64]*queue.Message) error {
 	phase, err := ledger.Expire(ctx, name)
 	if err != nil || phase == batch.Done {
 		return err
@@ -37,13 +37,13 @@ func Expire(ctx context.Context, rdb redis.UniversalClient, ledger *batch.Ledger
 		return err
 	}
 	if parked == nil {
-		parked = func() map[int64][]byte { return nil }
+		parked = func() map[int64]*queue.Message { return nil }
 	}
-	for seq, payload := range parked() {
+	for seq, m := range parked() {
 		if !info.Expired || seq >= info.N {
 			continue
 		}
-		if _, err := ledger.Record(ctx, name, info.LeftOpen(seq), -time.Microsecond, payload); err != nil {
+		if err := leaveOpen(ctx, ledger, info, seq, m); err != nil {
 			return err
 		}
 	}
@@ -58,19 +58,27 @@ func failing(ctx context.Context, rdb redis.UniversalClient, ledger *batch.Ledge
 		return nil, err
 	}
 	return func(lane string, ids []string) error {
-		payloads, err := queue.Payloads(ctx, rdb, lane, ids)
+		messages, err := queue.Decoded(ctx, rdb, lane, ids)
 		if err != nil {
 			return err
 		}
-		for id, payload := range payloads {
+		for id, m := range messages {
 			if _, seq, ok := batch.ParseTaskID(id); ok && seq < info.N {
-				if _, err := ledger.Record(ctx, name, info.LeftOpen(seq), -time.Microsecond, payload); err != nil {
+				if err := leaveOpen(ctx, ledger, info, seq, m); err != nil {
 					return err
 				}
 			}
 		}
 		return nil
 	}, nil
+}
+
+// leaveOpen records the outcome of a task that an ended batch has left open.
+func leaveOpen(ctx context.Context, ledger *batch.Ledger, info *batch.Info, seq int64, m *queue.Message) error {
+	o := info.LeftOpen(seq)
+	o.Signature = m.Headers[batch.Signature]
+	_, err := ledger.Record(ctx, info.Name, o, -time.Microsecond, m.Payload)
+	return err
 }
 
 // settleAll gives every task of a batch that is given up its outcome.

@@ -7,6 +7,7 @@ import (
 
 	"github.com/hibiken/asynq"
 	"github.com/weir-tasks/weir/internal/batch"
+	"github.com/weir-tasks/weir/internal/sign"
 	"github.com/weir-tasks/weir/internal/source"
 )
 
@@ -61,11 +62,19 @@ func (f *Feeder) enqueue(ctx context.Context, tasks []task) error {
 
 // collectTask adds one task to what is sent next.
 func (f *Feeder) collectTask(ctx context.Context, t *task) error {
-	now := strconv.FormatInt(time.Now().UnixMicro(), 10)
-	made := asynq.NewTaskWithHeaders(f.opts.TaskType, t.Payload, map[string]string{batch.Header: now})
+	made := asynq.NewTaskWithHeaders(f.opts.TaskType, t.Payload, f.headers(t.seq, t.Payload))
 	_, err := f.client.EnqueueContext(ctx, made, asynq.TaskID(batch.TaskID(f.opts.Name, t.seq)), asynq.Queue(t.lane),
 		asynq.MaxRetry(endless), asynq.Timeout((f.opts.Timeout + afterTimeout).Round(time.Second)))
 	return err
+}
+
+// headers are those of a task's message.
+func (f *Feeder) headers(seq int64, payload []byte) map[string]string {
+	headers := map[string]string{batch.Header: strconv.FormatInt(time.Now().UnixMicro(), 10)}
+	if f.opts.Sign != nil {
+		headers[batch.Signature] = f.opts.Sign(sign.Task{ID: batch.TaskID(f.opts.Name, seq), Type: f.opts.TaskType, Payload: payload})
+	}
+	return headers
 }
 
 // reject records the outcome of a record that does not fit the task type.

@@ -19,6 +19,7 @@ import (
 	"github.com/weir-tasks/weir/internal/batch"
 	"github.com/weir-tasks/weir/internal/queue"
 	"github.com/weir-tasks/weir/internal/retry"
+	"github.com/weir-tasks/weir/internal/sign"
 	"github.com/weir-tasks/weir/internal/source"
 )
 
@@ -69,6 +70,8 @@ type Options struct {
 	// Ordered says that the reader wants the outcomes in the order of input: then Ahead
 	// bounds how far others may overtake, else how many tasks are enqueued.
 	Ordered bool
+	// Sign, if set, makes the signatures of the tasks.
+	Sign func(sign.Task) string
 	// MaxFailures is how many dead letters the batch may keep.
 	MaxFailures int64
 	// Producer names this process in the outcomes of invalid records.
@@ -118,8 +121,14 @@ func (f *Feeder) Read() int64 {
 	return mark.Enqueued()
 }
 
-// Parked are the payloads of tasks that were read and wait here for their lane, by seq.
-func (f *Feeder) Parked() map[int64][]byte { return f.parking.payloads() }
+// Parked are the messages of tasks that were read and wait here for their lane, by seq.
+func (f *Feeder) Parked() map[int64]*queue.Message {
+	parked := make(map[int64]*queue.Message)
+	for seq, payload := range f.parking.payloads() {
+		parked[seq] = &queue.Message{Payload: payload, Headers: f.headers(seq, payload)}
+	}
+	return parked
+}
 
 // Settled tells the feeder that outcomes came: its window may have opened.
 func (f *Feeder) Settled() {

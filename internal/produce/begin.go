@@ -14,6 +14,7 @@ import (
 	"github.com/weir-tasks/weir/internal/batch"
 	"github.com/weir-tasks/weir/internal/feed"
 	"github.com/weir-tasks/weir/internal/retry"
+	"github.com/weir-tasks/weir/internal/sign"
 	"github.com/weir-tasks/weir/tasks"
 )
 
@@ -25,6 +26,17 @@ type Producer struct {
 	ID      string
 	Log     *slog.Logger
 	Trouble func(err error, next time.Duration)
+	// Keys, if set, sign each task, for the time SignFor.
+	Keys    *sign.Keys
+	SignFor time.Duration
+}
+
+// sign is what makes the tasks' signatures; nil for none.
+func (p *Producer) sign() func(sign.Task) string {
+	if p.Keys == nil {
+		return nil
+	}
+	return func(t sign.Task) string { return p.Keys.Sign(t, time.Now().Add(p.SignFor)) }
 }
 
 // Options are how a batch is to be run.

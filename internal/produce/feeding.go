@@ -9,6 +9,7 @@ import (
 	"github.com/weir-tasks/weir/internal/batch"
 	"github.com/weir-tasks/weir/internal/feed"
 	"github.com/weir-tasks/weir/internal/follow"
+	"github.com/weir-tasks/weir/internal/queue"
 	"github.com/weir-tasks/weir/internal/source"
 )
 
@@ -68,8 +69,8 @@ func (f *feeding) watch(ctx context.Context, feeder *feed.Feeder) error {
 // read is how many records have been fed.
 func (f *feeding) read() int64 { return f.feeder.Load().Read() }
 
-// parked are the payloads of tasks that wait in this process for their lane.
-func (f *feeding) parked() map[int64][]byte {
+// parked are the messages of tasks that wait in this process for their lane.
+func (f *feeding) parked() map[int64]*queue.Message {
 	if feeder := f.feeder.Load(); feeder != nil {
 		return feeder.Parked()
 	}

@@ -209,7 +209,7 @@ func (b *Batch) feeder(src source.Source, follower *follow.Follower) *feed.Feede
 	o := feed.Options{
 		Name: b.o.Name, TaskType: b.o.Type, Lane: b.o.Lane, Priority: b.o.Priority, Timeout: b.o.Options.Timeout(),
 		Window: newWindow(b.p.RDB).get, MaxFailures: b.o.MaxFailures, Ordered: b.o.Ordered,
-		Producer: processOf(b.p.ID), Trouble: b.p.Trouble, Log: b.p.Log,
+		Producer: processOf(b.p.ID), Trouble: b.p.Trouble, Log: b.p.Log, Sign: b.p.sign(),
 	}
 	if t, ok := tasks.Lookup(b.o.Type); ok {
 		o.LaneOf = t.LaneOf

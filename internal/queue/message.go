@@ -121,22 +121,22 @@ func Messages(ctx context.Context, rdb redis.UniversalClient, lane string, ids [
 	return messages
 }
 
-// Payloads are those of a lane's tasks, by ID. One whose message is gone or cannot be
-// read has none.
-func Payloads(ctx context.Context, rdb redis.UniversalClient, lane string, ids []string) (map[string][]byte, error) {
-	payloads := make(map[string][]byte)
+// Decoded are the messages of a lane's tasks, by ID. Of one that is gone or cannot be read
+// it is empty.
+func Decoded(ctx context.Context, rdb redis.UniversalClient, lane string, ids []string) (map[string]*Message, error) {
+	decoded := make(map[string]*Message)
 	for chunk := range slices.Chunk(ids, withdrawChunk) {
 		messages := Messages(ctx, rdb, lane, chunk)
 		for i, id := range chunk {
 			if err := messages[i].Err(); err != nil && err != redis.Nil {
 				return nil, fmt.Errorf("read tasks of lane %q: %w", lane, err)
 			}
-			if m, err := Decode(messages[i].Val()); err == nil {
-				payloads[id] = m.Payload
-			} else {
-				payloads[id] = nil
+			m, err := Decode(messages[i].Val())
+			if err != nil {
+				m = new(Message)
 			}
+			decoded[id] = m
 		}
 	}
-	return payloads, nil
+	return decoded, nil
 }

@@ -105,6 +105,7 @@ func (r *Rescuer) fail(ctx context.Context, name string, seq int64, deaths int, 
 	if err != nil {
 		return err
 	}
+	o.Signature = m.Headers[batch.Signature]
 	if info.Options.WithPayload {
 		o.Payload = m.Payload
 	}

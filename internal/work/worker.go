@@ -21,6 +21,7 @@ import (
 	"github.com/weir-tasks/weir/internal/lane"
 	"github.com/weir-tasks/weir/internal/queue"
 	"github.com/weir-tasks/weir/internal/rescue"
+	"github.com/weir-tasks/weir/internal/sign"
 	"github.com/weir-tasks/weir/tasks"
 )
 
@@ -47,6 +48,10 @@ type Options struct {
 	Egress egress.Mode
 	// AllowNet may be connected to as well, DenyNet in no case.
 	AllowNet, DenyNet []netip.Prefix
+	// VerifyKeys, if set, are those whose signatures count: a task with any other is not
+	// run, and with RequireSignature none without one.
+	VerifyKeys       *sign.Keys
+	RequireSignature bool
 	// Observe, if set, is told of every attempt's end.
 	Observe func(attempt.Attempt)
 	// Watch, if set, hears what happens in the lanes.
@@ -100,6 +105,9 @@ func New(rdb, fast redis.UniversalClient, ledger *batch.Ledger, o Options) (*Wor
 	if o.Egress == "" {
 		o.Egress = egress.Public
 	}
+	if o.RequireSignature && o.VerifyKeys == nil {
+		return nil, errors.New("a worker that requires signatures needs keys to verify them with")
+	}
 	guard, err := egress.New(egress.Options{Mode: o.Egress, Allow: o.AllowNet, Deny: o.DenyNet})
 	if err != nil {
 		return nil, err
@@ -127,7 +135,7 @@ func New(rdb, fast redis.UniversalClient, ledger *batch.Ledger, o Options) (*Wor
 	})
 	w.runner = attempt.New(attempt.Options{
 		Worker: w.Name(), Ledger: ledger, Gate: w.gate, Log: o.Log, Observe: o.Observe, Trouble: o.Trouble,
-		Egress: guard,
+		Egress: guard, Verify: verifier(o),
 	})
 	w.rescuer = rescue.New(rdb, rescue.Options{
 		Name: w.Name(), Ledger: ledger, Mark: w.gate.Mark(), Beat: w.gate.Alive, Lanes: w.gate.Lanes, Log: o.Log,
@@ -150,6 +158,19 @@ func New(rdb, fast redis.UniversalClient, ledger *batch.Ledger, o Options) (*Wor
 		LogLevel:                 asynq.InfoLevel,
 	})
 	return w, nil
+}
+
+// verifier is what a worker checks signatures with; nil for not at all.
+func verifier(o Options) func(sign.Task, string) error {
+	if o.VerifyKeys == nil {
+		return nil
+	}
+	return func(t sign.Task, signature string) error {
+		if signature == "" && !o.RequireSignature {
+			return nil
+		}
+		return o.VerifyKeys.Verify(t, signature, time.Now())
+	}
 }
 
 // Name is how the worker calls itself in outcomes, leases and logs.
