@@ -56,7 +56,7 @@ func (c *failuresCmd) Run(ctx context.Context, common *cli.Common) error {
 		if !c.match(o) {
 			continue
 		}
-		o.Signature = ""
+		o.Signature, o.Payload = "", tasks.Redact(o.Payload)
 		if err := out.Encode(o); err != nil {
 			return err
 		}

@@ -55,17 +55,22 @@ func (f *inputFlags) open(b *batchFlags) (*input, error) {
 }
 
 // template describes what generated tasks are made from. Of a long payload, which
-// would fill every message that names the input, it tells the start and a hash.
+// would fill every message that names the input, and of one with secrets, it tells what
+// may be shown, and a hash.
 func template(payload string) string {
 	const most = 80
-	switch {
-	case payload == "":
+	if payload == "" {
 		return ""
-	case len(payload) > most:
-		sum := sha256.Sum256([]byte(payload))
-		payload = strings.ToValidUTF8(payload[:most], "") + "... (" + hex.EncodeToString(sum[:8]) + ")"
 	}
-	return " from " + payload
+	shown := string(tasks.Redact([]byte(payload)))
+	if len(shown) > most {
+		shown = strings.ToValidUTF8(shown[:most], "") + "..."
+	}
+	if shown != payload {
+		sum := sha256.Sum256([]byte(payload))
+		shown += " (" + hex.EncodeToString(sum[:8]) + ")"
+	}
+	return " from " + shown
 }
 
 // describe names the files; again is false where stdin is among them.

@@ -34,6 +34,7 @@ type runCmd struct {
 	Concurrency int    `help:"Without --redis: tasks run at once in this process." default:"50" short:"c"`
 	Egress      string `help:"Without --redis: what http and ping tasks may connect to: any, or public, which is the internet and no network beside it." enum:"public,any" default:"any"`
 	cli.Networks
+	cli.Secrets
 	AllowExec map[string]string `help:"Without --redis: let exec tasks run this command under this name." placeholder:"NAME=/PATH" mapsep:";"`
 }
 
@@ -102,7 +103,7 @@ func (r *runCmd) startWorker(client *weir.Client) (interface{ Stop() error }, er
 	}
 	// Nothing outlives the process, so nothing is worth waiting for when it ends.
 	options := weir.WorkerOptions{Concurrency: r.Concurrency, ShutdownTimeout: time.Millisecond}
-	if err := r.Restrict(&options, r.Egress); err != nil {
+	if err := errors.Join(r.Restrict(&options, r.Egress), r.Reveal(&options)); err != nil {
 		return nil, &cli.Status{Code: cli.Usage, Err: err}
 	}
 	w, err := client.NewWorker(options)

@@ -45,22 +45,34 @@ func Define[P, R any](name string, policy Policy, handler func(context.Context, 
 		resultSchema:  sync.OnceValue(func() json.RawMessage { return schemaOf(result) }),
 	}
 	t.check = func(data []byte) error {
-		_, err := decode[P](t, data)
+		data, err := withPlaceholders(t, data)
+		if err == nil {
+			_, err = decode[P](t, data)
+		}
 		return err
 	}
 	if _, ok := any(&zero).(laner); ok {
 		t.lane = laneOf[P]
 	}
 	t.run = func(ctx context.Context, data []byte) ([]byte, error) {
+		data, secrets, err := dereference(ctx, t, data)
+		if err != nil {
+			return nil, err
+		}
 		p, err := decode[P](t, data)
 		if err != nil {
-			return nil, err
+			return nil, withoutReason(err, secrets)
 		}
-		r, err := handler(ctx, p)
+		defer secrets.panicking()
+		r, err := handler(withScrubber(ctx, secrets), p)
 		if err != nil {
-			return nil, err
+			return nil, secrets.error(err)
 		}
-		return encodeResult(t, r)
+		result, err := encodeResult(t, r)
+		if err != nil {
+			return nil, secrets.error(err)
+		}
+		return secrets.result(result)
 	}
 	register(t)
 	return &Definition[P, R]{typ: t}

@@ -69,7 +69,8 @@
 //
 // A payload reaches a handler only after the very checks the producer made. It
 // is one JSON object of at most Policy.MaxPayload bytes and 32 levels, valid
-// UTF-8, without unknown or repeated names. What is wrong is said about the
+// UTF-8, without unknown or repeated names, with texts in place of references to
+// secrets, which are taken out of result and error again. What is wrong is said about the
 // first wrong field, in words that name no Go types. A result is valid JSON of
 // at most Policy.MaxResult bytes. A handler may run more than once for one
 // task: Info.ID is the same each time.

@@ -101,7 +101,7 @@ func doHTTP(ctx context.Context, p HTTPPayload) (HTTPResult, error) {
 	if err != nil {
 		return HTTPResult{}, err
 	}
-	resp, err := httpClient(ctx, expect).Do(req)
+	resp, err := httpClient(ctx, expect, p.Body).Do(req)
 	if err != nil {
 		return HTTPResult{}, httpFailed(req, err)
 	}

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"strings"
 	"sync"
 	"time"
 
@@ -50,7 +51,8 @@ func httpTransport(ctx context.Context) http.RoundTripper {
 }
 
 // httpClient follows redirects, but not one whose status is what the task expects.
-func httpClient(ctx context.Context, expect []statusRange) *http.Client {
+func httpClient(ctx context.Context, expect []statusRange, body string) *http.Client {
+	secretBody := hasSecret(ctx, body)
 	return &http.Client{
 		Transport: httpTransport(ctx),
 		CheckRedirect: func(next *http.Request, via []*http.Request) error {
@@ -61,8 +63,10 @@ func httpClient(ctx context.Context, expect []statusRange) *http.Client {
 				return Permanent(errors.New("more than 10 redirects"))
 			case next.URL.Scheme != "http" && next.URL.Scheme != "https":
 				return Permanent(errors.New("redirected to what is no http or https URL"))
+			case leavesHost(next, via) && next.Body != nil && secretBody:
+				return Permanent(errors.New("redirected to another service, which would get a body with a secret"))
 			case leavesHost(next, via):
-				keepPublicHeaders(next.Header)
+				keepPublicHeaders(ctx, next.Header)
 			}
 			return nil
 		},
@@ -109,9 +113,9 @@ var publicHeaders = map[string]bool{
 
 // keepPublicHeaders takes all others off a request; the Referer, too, which has the query
 // of the URL before.
-func keepPublicHeaders(h http.Header) {
-	for name := range h {
-		if !publicHeaders[name] {
+func keepPublicHeaders(ctx context.Context, h http.Header) {
+	for name, values := range h {
+		if !publicHeaders[name] || hasSecret(ctx, strings.Join(values, ",")) {
 			h.Del(name)
 		}
 	}

@@ -20,6 +20,10 @@ func (t *Type) LaneOf(payload []byte) (string, error) {
 	if t.lane == nil {
 		return t.policy.Lane, nil
 	}
+	payload, err := withPlaceholders(t, payload)
+	if err != nil {
+		return "", err
+	}
 	return t.lane(payload)
 }
 

@@ -20,6 +20,7 @@ type config struct {
 	ShutdownTimeout time.Duration `help:"How long running tasks may go on after the signal to stop." default:"8s" zero:"ok"`
 	Egress          string        `help:"What http and ping tasks may connect to: public, which is the internet and no network beside it, or any." enum:"public,any" default:"public"`
 	cli.Networks
+	cli.Secrets
 	VerifyKeys       string            `help:"Check signatures with the keys of this file, one a line: NAME BASE64. A task with a signature that does not fit is not run." placeholder:"FILE"`
 	RequireSignature bool              `help:"Run no task without a signature that fits; needs --verify-keys."`
 	AllowExec        map[string]string `help:"Let exec tasks run this command under this name; may be repeated." placeholder:"NAME=/PATH" mapsep:";"`
@@ -53,7 +54,7 @@ func (c *config) validate() error {
 	if c.ShutdownTimeout < 0 {
 		errs = append(errs, fmt.Errorf("--shutdown-timeout %v: must not be negative", c.ShutdownTimeout))
 	}
-	errs = append(errs, c.Restrict(new(work.Options), c.Egress))
+	errs = append(errs, c.Restrict(new(work.Options), c.Egress), c.Reveal(new(work.Options)))
 	for _, lane := range c.Lanes {
 		if err := tasks.ValidLane(lane); err != nil {
 			errs = append(errs, fmt.Errorf("--lanes: %w", err))

@@ -50,7 +50,7 @@ func run(ctx context.Context, c *config) error {
 		Name: c.Name, Concurrency: c.Concurrency, Lanes: c.Lanes, ShutdownTimeout: c.ShutdownTimeout, Observe: metrics.Observe, Watch: metrics, Log: log,
 		VerifyKeys: keys, RequireSignature: c.RequireSignature,
 	}
-	if err := c.Restrict(&options, c.Egress); err != nil {
+	if err := errors.Join(c.Restrict(&options, c.Egress), c.Reveal(&options)); err != nil {
 		return err
 	}
 	w, err := client.NewWorker(options)

@@ -49,6 +49,7 @@ func (r *Runner) run(ctx context.Context, d *delivery, l limit) (result []byte, 
 	calls := newServices(ctx, r.opts.Gate, d.lane)
 	ctx = tasks.WithLanes(ctx, calls.acquire)
 	ctx = tasks.WithEgress(ctx, r.opts.Egress)
+	ctx = tasks.WithSecrets(ctx, r.opts.Secrets)
 	began := time.Now()
 	done := make(chan ended, 1)
 	go func() {

@@ -13,6 +13,7 @@ import (
 	"github.com/weir-tasks/weir/internal/egress"
 	"github.com/weir-tasks/weir/internal/gate"
 	"github.com/weir-tasks/weir/internal/retry"
+	"github.com/weir-tasks/weir/internal/secret"
 	"github.com/weir-tasks/weir/internal/sign"
 	"github.com/weir-tasks/weir/tasks"
 )
@@ -33,6 +34,8 @@ type Options struct {
 	Trouble func(err error, next time.Duration)
 	// Egress says what http and ping tasks may connect to; nil is anything.
 	Egress *egress.Guard
+	// Secrets are what references in payloads may stand for; nil is nothing.
+	Secrets *secret.Store
 	// Verify, if set, is nil for the signature of a task that may run.
 	Verify func(t sign.Task, signature string) error
 	// Observe, if set, is told of every attempt's end.

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+	"github.com/weir-tasks/weir/tasks"
 )
 
 // Admission is the ledger's answer to: may an attempt of this task run?
@@ -168,7 +169,7 @@ func (e entry) segment() span { return span{e.name, e.o.Seq / segment} }
 // encode returns what record.lua wants of an entry, six arguments, and their size.
 func (e entry) encode() (args []any, size int, err error) {
 	out := *e.o
-	out.Payload, out.Signature = asJSON(e.o.Payload), ""
+	out.Payload, out.Signature = asJSON(tasks.Redact(e.o.Payload)), ""
 	line, err := json.Marshal(&out)
 	if err != nil {
 		return nil, 0, err

@@ -43,8 +43,9 @@ type Outcome struct {
 	Class    Class           `json:"class,omitempty"`
 	Attempts int             `json:"attempts"`
 	// MS is how long the last attempt's handler ran, in milliseconds.
-	MS      float64         `json:"ms"`
-	Worker  string          `json:"worker,omitempty"`
+	MS     float64 `json:"ms"`
+	Worker string  `json:"worker,omitempty"`
+	// Payload is redacted, but for a dead letter's, which is to run again.
 	Payload json.RawMessage `json:"payload,omitempty"`
 	// Signature is the task's, of a failed one. Only dead letters have it: whoever signs
 	// their payloads again must know whose they are.

@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"strings"
 	"sync/atomic"
+
+	"github.com/weir-tasks/weir/tasks"
 )
 
 // Repeat generates n records. Each {n} in the JSON template is the number, 0 to
@@ -88,6 +90,7 @@ func (r *repeat) Close() error {
 // abridged is a template short enough for a message.
 func abridged(template string) string {
 	const most = 200
+	template = string(tasks.Redact([]byte(template)))
 	if len(template) > most {
 		template = strings.ToValidUTF8(template[:most], "") + "..."
 	}

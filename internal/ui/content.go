@@ -11,6 +11,8 @@ import (
 	"regexp"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/weir-tasks/weir/tasks"
 )
 
 // inline finds the scripts written into the page. asynqmon's two have no attributes.
@@ -125,8 +127,9 @@ func (t *typeWriter) correct() {
 // payloads of a whole page of tasks at once.
 const showMax = 4 << 10
 
-// show makes a payload or result text: whole, or cut at showMax with its size.
+// show makes a payload or result text, redacted: whole, or cut at showMax with its size.
 func show(_ string, data []byte) string {
+	data = tasks.Redact(data)
 	if len(data) <= showMax {
 		if !utf8.Valid(data) {
 			return fmt.Sprintf("%d bytes that are not text", len(data))

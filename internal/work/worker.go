@@ -21,6 +21,7 @@ import (
 	"github.com/weir-tasks/weir/internal/lane"
 	"github.com/weir-tasks/weir/internal/queue"
 	"github.com/weir-tasks/weir/internal/rescue"
+	"github.com/weir-tasks/weir/internal/secret"
 	"github.com/weir-tasks/weir/internal/sign"
 	"github.com/weir-tasks/weir/tasks"
 )
@@ -48,6 +49,9 @@ type Options struct {
 	Egress egress.Mode
 	// AllowNet may be connected to as well, DenyNet in no case.
 	AllowNet, DenyNet []netip.Prefix
+	// AllowEnv and AllowFiles are the variables of this process' environment and the
+	// files, or patterns of them, that payloads may refer to.
+	AllowEnv, AllowFiles []string
 	// VerifyKeys, if set, are those whose signatures count: a task with any other is not
 	// run, and with RequireSignature none without one.
 	VerifyKeys       *sign.Keys
@@ -105,6 +109,10 @@ func New(rdb, fast redis.UniversalClient, ledger *batch.Ledger, o Options) (*Wor
 	if o.Egress == "" {
 		o.Egress = egress.Public
 	}
+	secrets, err := secret.New(o.AllowEnv, o.AllowFiles)
+	if err != nil {
+		return nil, err
+	}
 	if o.RequireSignature && o.VerifyKeys == nil {
 		return nil, errors.New("a worker that requires signatures needs keys to verify them with")
 	}
@@ -135,7 +143,7 @@ func New(rdb, fast redis.UniversalClient, ledger *batch.Ledger, o Options) (*Wor
 	})
 	w.runner = attempt.New(attempt.Options{
 		Worker: w.Name(), Ledger: ledger, Gate: w.gate, Log: o.Log, Observe: o.Observe, Trouble: o.Trouble,
-		Egress: guard, Verify: verifier(o),
+		Egress: guard, Verify: verifier(o), Secrets: secrets,
 	})
 	w.rescuer = rescue.New(rdb, rescue.Options{
 		Name: w.Name(), Ledger: ledger, Mark: w.gate.Mark(), Beat: w.gate.Alive, Lanes: w.gate.Lanes, Log: o.Log,

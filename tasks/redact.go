@@ -1,0 +1,22 @@
+package tasks
+
+import (
+	"regexp"
+)
+
+var (
+	// secretMember is a JSON member whose name says that its text is a secret, also one that
+	// was cut off in the middle.
+	secretMember = regexp.MustCompile(`(?i)("[^"]*(?:authorization|cookie|passw|secret|token|api[-_]?key|credential|signature)[^"]*"\s*:\s*)"(?:[^"\\]|\\.)*(?:"|\\?$)`)
+
+	// userInfo is the user and password of a URL.
+	userInfo = regexp.MustCompile(`(://)[^/?#\s"@\\]+@`)
+)
+
+// Redact is a payload fit to be shown: the texts of members such as Authorization, Cookie
+// or X-Api-Key, and passwords in URLs, are taken out. It may be cut off, and need not be
+// JSON.
+func Redact(payload []byte) []byte {
+	payload = secretMember.ReplaceAll(payload, []byte(`${1}"***"`))
+	return userInfo.ReplaceAll(payload, []byte("${1}***@"))
+}
