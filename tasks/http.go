@@ -47,6 +47,15 @@ type HTTPResult struct {
 	Timing     HTTPTiming        `json:"timing_ms"`
 }
 
+// These bound a request's head, generously: few services take as much.
+const (
+	maxURL         = 16 << 10
+	maxHeaders     = 100
+	maxHeaderName  = 256
+	maxHeaderValue = 16 << 10
+	maxHeaderBytes = 64 << 10 // of all together
+)
+
 // drainLimit and drainTime bound what is read of a body nobody wants, so that
 // its connection can be used again; beyond, a new connection is cheaper.
 const (
@@ -70,9 +79,22 @@ func (p *HTTPPayload) Validate() error {
 	if _, err := url.Parse(p.URL); err != nil {
 		return invalidf("url", "must be an http or https URL")
 	}
-	seen := map[string]bool{}
+	if len(p.URL) > maxURL {
+		return invalidf("url", "is longer than %d bytes", maxURL)
+	}
+	if len(p.Headers) > maxHeaders {
+		return invalidf("headers", "are %d, more than %d", len(p.Headers), maxHeaders)
+	}
+	seen, bytes := map[string]bool{}, 0
 	for _, name := range slices.Sorted(maps.Keys(p.Headers)) {
+		bytes += len(name) + len(p.Headers[name])
 		switch canonical := http.CanonicalHeaderKey(name); {
+		case len(name) > maxHeaderName:
+			return invalidf("headers", "%q is longer than %d bytes", shorten(name, 40), maxHeaderName)
+		case len(p.Headers[name]) > maxHeaderValue:
+			return invalidf("headers."+name, "is longer than %d bytes", maxHeaderValue)
+		case bytes > maxHeaderBytes:
+			return invalidf("headers", "are more than %d bytes together", maxHeaderBytes)
 		case !httpguts.ValidHeaderFieldName(name):
 			return invalidf("headers", "%q is no header name", shorten(name, 40))
 		case !httpguts.ValidHeaderFieldValue(p.Headers[name]):

@@ -51,7 +51,7 @@ func (m *model) admission(seq int64) Admission {
 		return NoBatch
 	case has:
 		return HasOutcome
-	case m.phase == GivenUp && seq >= m.n:
+	case m.phase != Open && seq >= m.n:
 		return Forget
 	case m.phase == GivenUp:
 		return IsCancelled

@@ -38,7 +38,10 @@ func Serve(addr string, m *Worker, ping func(context.Context) error) (*Server, e
 		}
 		fmt.Fprintln(w, "ok")
 	})
-	s := &Server{http: &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}, listener: listener}
+	s := &Server{http: &http.Server{
+		Handler: mux, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 15 * time.Second,
+		IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
+	}, listener: listener}
 	go func() { _ = s.http.Serve(listener) }() // ends with Close
 	return s, nil
 }

@@ -5,8 +5,8 @@
 -- ARGV[4] how many deaths of its worker make a task run alone
 -- From the fifth argument on: a seq for each task.
 -- Returns {options, ms until the batch's deadline or -1, a code for each task}: 0 run it;
--- 1 it has its outcome; 2 the batch is cancelled; 3 the batch is stopped, or was cancelled
--- before this task counted: forget the task; 4 there is no such batch; 5 the deadline has
+-- 1 it has its outcome; 2 the batch is cancelled; 3 the batch is stopped, or its last
+-- task comes before this one: forget the task; 4 there is no such batch; 5 the deadline has
 -- passed; 6 the batch is paused; 7 run it, but alone. One that may run alone is marked as running.
 local b = redis.call('HMGET', KEYS[1], 'state', 'n', 'stopped', 'full:' .. ARGV[1], 'opts', 'expired', 'deadline', 'paused', 'suspects')
 local left = -1
@@ -45,7 +45,7 @@ local function code(seq)
     return 4
   elseif b[4] or redis.call('GETBIT', KEYS[2], seq % ARGV[2]) == 1 then
     return 1
-  elseif b[1] == 'cancelled' and tonumber(seq) >= tonumber(b[2]) then
+  elseif b[2] and tonumber(seq) >= tonumber(b[2]) then
     return 3
   elseif all == 0 and b[9] then
     return suspect(seq)
