@@ -52,6 +52,13 @@
 //	a zombie hurts nobody                       TestAZombieHurtsNobody
 //	a named worker has its tasks back at once   TestANamedWorkerHasItsTasksBackAtOnce
 //	a producer stops in order                   TestInterruptedProducerLeavesNothingAndGoesOn
+//	workers reach the internet alone            TestAWorkerReachesTheInternetAlone
+//	only signed tasks run                       TestAWorkerThatWantsSignaturesRunsNothingElse
+//	                                            TestSignedTasksGoTheirWay
+//	                                            TestASignatureIsGoodForItsTime
+//	secrets are nowhere                         TestASecretThatIsReferredToIsNowhere
+//	                                            TestSecretsInPayloadsAreNotShown
+//	hostile input fits in memory                TestAThousandHostileInputsFitInMemory
 //	everything fails all the time               TestStorm (make chaos)
 //	Redis forgets its last writes               TestARedisThatForgetsItsLastWritesIsFedAgain
 //	Redis cannot write                          TestARedisWithAFullDiskIsWaitedOut
