@@ -2,7 +2,6 @@ package gate
 
 import (
 	"context"
-	"fmt"
 	"strings"
 	"time"
 
@@ -22,8 +21,11 @@ func (g *Gate) forward(ctx context.Context, kind string, args []any) *redis.Cmd 
 	}
 	// asynq's arguments: now (s), task key prefix, now (ns), group key prefix
 	count := func(pipe redis.Pipeliner, lane string) func() ([]int64, error) {
-		n := pipe.ZCount(ctx, delayedKey(lane, kind), "-inf", fmt.Sprint(args[0]))
-		return func() ([]int64, error) { return []int64{n.Val()}, n.Err() }
+		n := pipe.Do(ctx, "zcount", delayedKey(lane, kind), "-inf", args[0])
+		return func() ([]int64, error) {
+			due, err := n.Int64()
+			return []int64{due}, err
+		}
 	}
 	move := func(pipe redis.Pipeliner, lane string) func() ([]int64, error) {
 		return queue.ForwardScript.EvalSha(ctx, pipe, append([]string{delayedKey(lane, kind)}, queue.Lists(lane)...),
