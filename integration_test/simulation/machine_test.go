@@ -97,10 +97,13 @@ func (m *machine) die(d *death, request []byte) simnet.Fault {
 		m.Kill()
 		return simnet.CutBefore
 	case "late":
+		m.w.late.Add(1)
 		m.w.timers.Go(func() {
 			time.Sleep(d.late)
 			m.w.note("what %s sent last arrives", m.name)
 			m.Release(true)
+			time.Sleep(time.Second) // until Redis has read it
+			m.w.late.Add(-1)
 		})
 		return simnet.DieSending
 	}

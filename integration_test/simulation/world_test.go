@@ -36,6 +36,7 @@ type world struct {
 	faulty  atomic.Bool
 	ticks   atomic.Int64   // how many seconds of simulated time have passed
 	timers  sync.WaitGroup // all that happens later
+	late    atomic.Int64   // requests of the dead that have not arrived
 	batches map[string]*simBatch
 
 	mu       sync.Mutex
@@ -220,6 +221,9 @@ func (w *world) await(producing *sync.WaitGroup) {
 		return
 	}
 	w.note("all batches are done")
+	for w.late.Load() > 0 { // an enqueue that comes now is still the workers' to close
+		time.Sleep(time.Second)
+	}
 	for end := time.Now().Add(mustBeEmpty); ; time.Sleep(500 * time.Millisecond) {
 		left := w.leftInQueues()
 		if len(left) == 0 {
