@@ -10,7 +10,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -134,17 +133,6 @@ func (n *nginx) requests() []request {
 	slices.SortStableFunc(all, func(a, b request) int { return cmp.Compare(a.at, b.at) })
 	return all
 }
-
-// crowd counts who is in at once.
-type crowd struct{ in, peak atomic.Int64 }
-
-func (c *crowd) enter() {
-	n := c.in.Add(1)
-	for p := c.peak.Load(); n > p && !c.peak.CompareAndSwap(p, n); p = c.peak.Load() {
-	}
-}
-
-func (c *crowd) leave() { c.in.Add(-1) }
 
 // slowly is a handler that takes a while, for so many requests at once as it has room
 // for; others wait.

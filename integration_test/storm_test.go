@@ -223,7 +223,7 @@ func (s *storm) strike(f fault) {
 	e := &invariant.Event{Kind: invariant.Fault, Process: f.target, Fault: f.kind, At: time.Now().UnixNano()}
 	worker := strings.HasPrefix(f.target, "worker")
 	e.InFlight = s.inFlight(f.target)
-	undo := func() {}
+	var undo func()
 	if f.target == "redis" {
 		undo = s.strikeRedis(f)
 	} else {
@@ -350,8 +350,8 @@ func (s *storm) notePrefixes() {
 }
 
 // fates checks that each task became what its number destines it to. A few the storm may
-// hit so often that they are taken for what kills workers: their third death, alone, is
-// in the handlers' log, the first two not always, since active is not yet running.
+// hit so often that they are taken for what kills workers. Not all of these deaths are in the
+// handlers' log: a task that is active, or marked as running, may not have begun to run.
 func (s *storm) fates() {
 	var blamed int64
 	for i := range producers {

@@ -29,28 +29,28 @@ type bench struct {
 }
 
 func newBench(turns int, share float64) (*bench, error) {
-	dir, err := os.MkdirTemp("", "weir-bench-")
-	if err != nil {
-		return nil, err
+	b := &bench{turns: turns, share: share}
+	var err error
+	if b.dir, err = os.MkdirTemp("", "weir-bench-"); err != nil {
+		return b, err
 	}
-	b := &bench{turns: turns, share: share, dir: dir}
-	build := exec.Command("go", "build", "-o", dir+"/", "./producer", "./worker")
+	build := exec.Command("go", "build", "-o", b.dir+"/", "./producer")
 	build.Stderr = os.Stderr
 	if err := build.Run(); err != nil {
-		return b, fmt.Errorf("build the commands, from the repository's top: %w", err)
+		return b, fmt.Errorf("build the producer, from the repository's top: %w", err)
 	}
 	return b, b.startRedis()
 }
 
 func (b *bench) close() {
-	if b.redis != nil {
+	if b.rdb != nil {
 		_ = b.redis.Process.Kill()
 		_ = b.redis.Wait()
 	}
 	_ = os.RemoveAll(b.dir)
 }
 
-// startRedis starts a Redis without persistence, as PEERS were measured.
+// startRedis starts a Redis without persistence.
 func (b *bench) startRedis() error {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -1,5 +1,5 @@
-// Command bench measures weir beside raw asynq, on one Redis after another, each in a
-// process of its own, and prints the ratios. Machines are noisy and shared: both are
+// Command bench measures weir beside raw asynq, on the same Redis, each in processes of
+// its own, and prints the ratios. Machines are noisy and shared: both are
 // measured in turns, and a row's figure is the median of the turns' ratios.
 package main
 
@@ -23,6 +23,7 @@ func main() {
 	flag.Parse()
 	b, err := newBench(*turns, *share)
 	if err != nil {
+		b.close()
 		log.Fatal(err)
 	}
 	defer b.close()

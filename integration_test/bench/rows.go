@@ -68,7 +68,7 @@ func (b *bench) measure(r row) error {
 	for range b.turns {
 		raw, err := b.once(r.raw, n)
 		if err != nil {
-			return fmt.Errorf("raw asynq: %w", err)
+			return fmt.Errorf("%s: %w", r.against(), err)
 		}
 		our, err := b.once(r.ours, n)
 		if err != nil {

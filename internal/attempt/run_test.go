@@ -136,7 +136,7 @@ func TestVerdicts(t *testing.T) {
 			},
 			state: batch.Failed, class: batch.Panic, attempts: 3, verdicts: "retry panic, retry panic, failed panic",
 		},
-		"an error that is not UTF-8": { // RELIABILITY A1 row 4
+		"an error that is not UTF-8": { // which asynq cannot store
 			do: func(context.Context, payload) (string, error) {
 				return "", errors.New("\xff\xfe " + strings.Repeat("x", 5000))
 			},

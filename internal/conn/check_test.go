@@ -2,16 +2,12 @@ package conn_test
 
 import (
 	"context"
-	"io"
-	"log/slog"
 	"strings"
 	"testing"
 
 	"github.com/weir-tasks/weir/internal/conn"
 	"github.com/weir-tasks/weir/internal/conn/conntest"
 )
-
-var discard = slog.New(slog.NewTextHandler(io.Discard, nil))
 
 func lines(ps []conn.Problem) string {
 	var b strings.Builder

@@ -17,8 +17,8 @@
 //     In a lane the order of input is kept. The checkpoint is the lowest seq that is
 //     not enqueued; with it moves how many beyond it are, and the hash is of all that
 //     was read, so that other input is refused whatever had overtaken.
-//   - A task is enqueued into the list of its batch's priority, and that list alone says
-//     whether its lane has its share waiting: what goes later does not hold it back.
+//   - A task is enqueued into the list of its batch's priority. Whether its lane has its
+//     share waiting, that list says and what is delayed there, of whatever priority.
 //   - A record that does not fit the task type gets its outcome at once.
 //
 // Checkpoint and enqueues lie in different hash slots, so they are not atomic

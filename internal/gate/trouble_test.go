@@ -19,7 +19,7 @@ import (
 	"github.com/weir-tasks/weir/internal/queue"
 )
 
-// RELIABILITY A1 row 1: asynq re-sends an ack that failed with the context of the
+// asynq re-sends an ack that failed with the context of the
 // first try, which is cancelled by then.
 func TestAnAckWithACancelledContextIsSent(t *testing.T) {
 	inBubble(t, 1, Options{}, func(t *testing.T, g *fixture) {
@@ -320,7 +320,6 @@ func TestAPausedLaneIsNoBusyLoop(t *testing.T) {
 	})
 }
 
-// RELIABILITY A1 rows 7 and 8.
 func TestWhatCannotBeDecodedIsInNobodysWay(t *testing.T) {
 	inBubble(t, 2, Options{}, func(t *testing.T, g *fixture) {
 		ctx := t.Context()

@@ -34,7 +34,7 @@ type number struct {
 // handlers are what batches' tasks do, by the batch's name; others double.
 var handlers sync.Map // string -> func(context.Context, int64) error
 
-var double = tasks.Define("produce-double", tasks.Policy{}, func(ctx context.Context, in number) (number, error) {
+var _ = tasks.Define("produce-double", tasks.Policy{}, func(ctx context.Context, in number) (number, error) {
 	info, _ := tasks.InfoFrom(ctx)
 	if f, ok := handlers.Load(info.Batch); ok {
 		if err := f.(func(context.Context, int64) error)(ctx, in.N); err != nil {

@@ -115,7 +115,7 @@ func TestOneOfManyGivesBack(t *testing.T) {
 	})
 }
 
-// RELIABILITY A1 row 8: a task whose hash is gone would go round for ever, and its
+// A task whose hash is gone would go round for ever, and its
 // ID would never be free again.
 func TestGiveBackRemovesAGhost(t *testing.T) {
 	both(t, func(t *testing.T, q *fixture) {

@@ -134,7 +134,7 @@ func TestOutagesOfRedisAreNoDeaths(t *testing.T) {
 	})
 }
 
-// RELIABILITY A1, rows 7 and 8: none of these stops the good ones, and none stays.
+// None of these stops the good ones, and none stays.
 func TestBadEntriesAreSetAsideAndStopNobody(t *testing.T) {
 	inBubble(t, func(t *testing.T, r *fixture) {
 		r.batch("b", "a", 3)

@@ -267,7 +267,6 @@ type worker struct {
 	inFlight int
 	waiting  int
 	dead     bool
-	ok       float64
 	timer    int     // of the sync that is due
 	wake     float64 // of a try that is due
 }
