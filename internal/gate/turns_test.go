@@ -21,17 +21,28 @@ import (
 func (g *fixture) addAs(p queue.Priority, lane string, ids ...string) {
 	g.t.Helper()
 	ctx := context.Background()
-	for _, id := range ids {
-		g.add(lane, id)
-		if p == queue.Normal {
-			continue
-		}
-		g.c.HSet(ctx, queue.TaskPrefix(lane)+id, "priority", p.String())
-		g.c.LMove(ctx, queue.Pending(lane), p.List(lane), "LEFT", "LEFT")
+	normal := g.client
+	if p != queue.Normal {
+		g.client = asynq.NewClientFromRedisClient(enqueuer{g.c, p})
 	}
+	g.add(lane, ids...)
+	g.client = normal
 	if err := queue.Wake(ctx, g.c, p, lane); err != nil {
 		g.t.Fatal(err)
 	}
+}
+
+// enqueuer is what asynq's client is given to enqueue with a priority: at once into its
+// list, since a server that runs would take the task out of any other.
+type enqueuer struct {
+	redis.UniversalClient
+	priority queue.Priority
+}
+
+func (e enqueuer) EvalSha(ctx context.Context, _ string, keys []string, args ...any) *redis.Cmd {
+	lane, _ := queue.LaneOf(keys[len(keys)-1])
+	keys = []string{keys[0], e.priority.List(lane)}
+	return queue.EnqueueScript.Run(ctx, e.UniversalClient, keys, append(args, e.priority.String())...)
 }
 
 // take takes and ends n tasks, one after another, and returns the first letters of their
