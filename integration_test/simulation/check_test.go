@@ -179,22 +179,26 @@ func (w *world) due(b *simBatch, seq int64) (batch.State, batch.Class, []ending)
 }
 
 // mayBeBlamed says that before a task's outcome workers were lost as often as it takes,
-// and that one of them was while this task ran there, alone.
+// and that one of them was while this task ran there, or was about to, alone.
 func (w *world) mayBeBlamed(b *simBatch, seq int64) bool {
-	losses := 0
+	losses, began := 0, false
 	for _, wk := range w.lives {
 		losses += wk.lostIn(w.began, b.at[seq])
+		began = began || wk.lostBeginning(b.name, seq, b.at[seq])
 	}
-	return losses >= batch.MaxCrashes && slices.ContainsFunc(w.runs, func(r *run) bool {
+	return losses >= batch.MaxCrashes && (began || slices.ContainsFunc(w.runs, func(r *run) bool {
 		return r.batch == b.name && r.seq == seq && w.lostWith(r, b.at[seq]) && w.alone(r)
-	})
+	}))
 }
+
+// onItsWay is the longest that an outcome is on its way to Redis, and then the ack; and
+// that an answer is to a worker that begins a task.
+const onItsWay = 10 * time.Second
 
 // lostWith says that a run's worker was lost, some time before then, while the run went
 // on or its end was on its way to Redis.
 func (w *world) lostWith(r *run, then time.Time) bool {
-	const way = 10 * time.Second // the longest that an outcome is on its way, and then the ack
-	to := w.began.Add(r.ended + way)
+	to := w.began.Add(r.ended + onItsWay)
 	if to.After(then) {
 		to = then
 	}

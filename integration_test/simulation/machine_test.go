@@ -3,6 +3,9 @@ package simulation
 import (
 	"bytes"
 	"math/rand/v2"
+	"regexp"
+	"slices"
+	"strconv"
 	"sync"
 	"time"
 
@@ -28,6 +31,14 @@ type machine struct {
 	death *death
 	back  time.Time   // when it was last cut off no more
 	lost  []time.Time // when it was cut off, or died
+	lone  []begin     // of tasks that it asked to run alone
+}
+
+// begin is when a worker asked whether it may run a task.
+type begin struct {
+	batch string
+	seq   int64
+	at    time.Time
 }
 
 // death is how and when a process dies: at one of its requests.
@@ -67,6 +78,7 @@ func (m *machine) meet(request []byte) simnet.Fault {
 	if m.dying {
 		return simnet.CutBefore
 	}
+	m.lone = append(m.lone, loneBegins(request)...)
 	if d := m.death; d != nil && (d.of == nil || d.of(request)) {
 		if d.steps--; d.steps <= 0 {
 			return m.die(d, request)
@@ -140,6 +152,21 @@ func (m *machine) lostIn(from, to time.Time) (times int) {
 	return times
 }
 
+// lostBeginning says that before then it was lost soon after it had asked to run this task
+// alone: Redis has it as running then, though no handler may have heard the answer.
+func (m *machine) lostBeginning(name string, seq int64, then time.Time) bool {
+	m.mu.Lock()
+	begins := slices.Clone(m.lone)
+	m.mu.Unlock()
+	return slices.ContainsFunc(begins, func(b begin) bool {
+		to := b.at.Add(onItsWay)
+		if to.After(then) {
+			to = then
+		}
+		return b.batch == name && b.seq == seq && m.lostIn(b.at, to) > 0
+	})
+}
+
 // isBack notes that it is cut off no more.
 func (m *machine) isBack() {
 	m.mu.Lock()
@@ -166,6 +193,21 @@ func (m *machine) gone() bool {
 func isCheckpoint(request []byte) bool {
 	return bytes.Contains(request, []byte("*7\r\n$7\r\nevalsha\r\n")) && bytes.Contains(request, []byte(":batch\r\n")) ||
 		bytes.Contains(request, []byte("*7\r\n$4\r\neval\r\n")) && bytes.Contains(request, []byte(":batch\r\n"))
+}
+
+var beginCall = regexp.MustCompile(`weir:\{([^}]+)\}:batch\r\n\$\d+\r\nweir:\{[^}]+\}:bits:\d+\r\n\$\d+\r\nweir:\{[^}]+\}:suspects\r\n` +
+	`\$\d+\r\n\d+\r\n\$\d+\r\n\d+\r\n\$1\r\n1\r\n\$\d+\r\n\d+\r\n((?:\$\d+\r\n\d+\r\n)+)`)
+
+// loneBegins finds in a request the calls of begin.lua whose task would run alone.
+func loneBegins(request []byte) (begins []begin) {
+	for _, call := range beginCall.FindAllSubmatch(request, -1) {
+		words := bytes.Fields(call[2])
+		for i := 1; i < len(words); i += 2 {
+			seq, _ := strconv.ParseInt(string(words[i]), 10, 64)
+			begins = append(begins, begin{string(call[1]), seq, time.Now()})
+		}
+	}
+	return begins
 }
 
 // isEnqueue says that a request of a producer enqueues tasks: no other has a payload.
