@@ -15,8 +15,10 @@ import (
 
 // tally is what became of a dead worker's tasks in one lane.
 type tally struct {
-	back, closed, crashed []string
-	failed                error // of an entry, the last
+	back, lost, closed, crashed []string
+	failed                      error // of an entry, the last
+
+	living map[queue.Mark]bool // workers
 }
 
 // bury sees to the tasks of dead workers, given with their leases. An error is one of
@@ -25,7 +27,11 @@ func (r *Rescuer) bury(ctx context.Context, lane string, dead map[string]string)
 	if len(dead) == 0 {
 		return nil
 	}
-	var t tally
+	living, err := r.pulse.living(ctx)
+	if err != nil {
+		return err
+	}
+	t := tally{living: living}
 	defer func() { r.tell(ctx, lane, t) }()
 	ids := slices.Sorted(maps.Keys(dead))
 	for i, msg := range queue.Messages(ctx, r.rdb, lane, ids) {
@@ -67,8 +73,8 @@ func (r *Rescuer) see(ctx context.Context, lane, id, lease string, msg *redis.St
 
 // ofBatch sees to a batch's task.
 func (r *Rescuer) ofBatch(ctx context.Context, lane, lease, name string, seq int64, m *queue.Message, t *tally) error {
-	if lease == "" {
-		return r.giveBack(ctx, lane, m.ID, lease, t) // lost on the way to its worker, which may live
+	if lease == "" || t.living[queue.MarkOf(lease)] {
+		return r.giveBack(ctx, lane, m.ID, lease, t) // lost on the way to its worker
 	}
 	deaths, err := r.opts.Ledger.CountCrash(ctx, name, seq, lease)
 	switch {
@@ -115,10 +121,12 @@ func (r *Rescuer) fail(ctx context.Context, name string, seq int64, deaths int, 
 
 func (r *Rescuer) giveBack(ctx context.Context, lane, id, lease string, t *tally) error {
 	fate, err := queue.Restore(ctx, r.rdb, lane, id, lease)
-	switch fate {
-	case queue.Back:
+	switch {
+	case fate == queue.Back && t.living[queue.MarkOf(lease)]:
+		t.lost = append(t.lost, id)
+	case fate == queue.Back:
 		t.back = append(t.back, id)
-	case queue.Ghost:
+	case fate == queue.Ghost:
 		r.opts.Log.Error("a task's message is gone from Redis; what was left of it is removed",
 			"lane", lane, "task", id, "hint", "a batch shows it as missing; producer repair enqueues it again")
 	}
@@ -137,6 +145,12 @@ func (r *Rescuer) tell(ctx context.Context, lane string, t tally) {
 	log := r.opts.Log
 	if len(t.back) > 0 {
 		log.Warn("a worker died or froze; its tasks are given back", "lane", lane, "tasks", len(t.back), "one", t.back[0])
+	}
+	if len(t.lost) > 0 {
+		log.Warn("a worker that lives does not have these tasks, since a reply of Redis was lost; they are given back",
+			"lane", lane, "tasks", len(t.lost), "one", t.lost[0])
+	}
+	if len(t.back)+len(t.lost) > 0 {
 		_ = queue.WakeAll(ctx, r.rdb, lane)
 	}
 	if len(t.closed) > 0 {

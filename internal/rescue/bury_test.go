@@ -95,6 +95,31 @@ func TestATaskFailsAtItsThirdDeath(t *testing.T) {
 	})
 }
 
+// A reply that was lost on the way to a living worker costs time, and is no death.
+func TestALostReplyIsNoDeath(t *testing.T) {
+	inBubble(t, func(t *testing.T, r *fixture) {
+		r.batch("b", "a", 1)
+		r.watch(2, "a")
+		die := r.beating(7)
+		for n := range 3 * batch.MaxCrashes {
+			r.sign("a", 7, "b:0")
+			r.death()
+			r.wantPending("a", "b:0")
+			r.want(t, int64(n+1))
+			r.take("a")
+		}
+		if n := r.c.Exists(r.ctx, "weir:{b}:suspects").Val(); n != 0 {
+			t.Error("it is a suspect")
+		}
+		r.sign("a", 7, "b:0")
+		die()
+		r.death()
+		if n := r.c.Exists(r.ctx, "weir:{b}:suspects").Val(); n != 1 {
+			t.Error("a death does not count")
+		}
+	})
+}
+
 func TestATaskWithItsOutcomeIsClosed(t *testing.T) {
 	inBubble(t, func(t *testing.T, r *fixture) {
 		l := r.batch("b", "a", 2)
@@ -209,11 +234,17 @@ func TestReclaimTakesADeadWorkersTasksOnly(t *testing.T) {
 		}
 		r.c.Do(r.ctx, "ZADD", queue.Lease("z"), mine.Lease(2_000_000_000), "plain")
 		rescuer := r.rescuer(nil)
+		if err := newPulse(r.c, mine, nil).once(r.ctx); err != nil { // just before it dies
+			t.Fatal(err)
+		}
 		if err := rescuer.Reclaim(r.ctx, mine); err != nil {
 			t.Fatal(err)
 		}
 		r.wantPending("a", "b:0", "b:2")
 		r.wantPending("z", "plain")
+		if n := r.c.HLen(r.ctx, "weir:{b}:suspects").Val(); n != 2 {
+			t.Errorf("%d tasks have seen a death", n)
+		}
 		if n, err := l.CountCrash(r.ctx, "b", 0, mine.Lease(2_000_000_000)); n != 1 || err != nil {
 			t.Errorf("the death counts as %d, %v", n, err)
 		}

@@ -18,6 +18,9 @@ var (
 	beatScript = redis.NewScript(beatSrc)
 )
 
+// beats is when each worker last said that it lives (sorted set: mark -> ms).
+const beats = "weir:{workers}:beats"
+
 const (
 	// Silence is for how long a worker may say nothing.
 	Silence = 8 * time.Second
@@ -69,7 +72,7 @@ func (p *pulse) run(ctx context.Context) {
 
 func (p *pulse) once(ctx context.Context) error {
 	sent := time.Now()
-	keys := []string{"weir:{workers}:beats", "weir:{workers}:watch"}
+	keys := []string{beats, "weir:{workers}:watch"}
 	marks, err := beatScript.Run(ctx, p.rdb, keys, strconv.Itoa(int(p.mark)),
 		Silence.Milliseconds(), unwatched.Milliseconds(), remembered.Milliseconds()).Uint64Slice()
 	if err != nil {
@@ -107,4 +110,32 @@ func (p *pulse) gone(now time.Time) map[queue.Mark]bool {
 		return nil
 	}
 	return p.dead
+}
+
+// living are the marks of the workers that live. All time is Redis' own.
+func (p *pulse) living(ctx context.Context) (map[queue.Mark]bool, error) {
+	now, err := p.rdb.Time(ctx).Result()
+	if err != nil {
+		return nil, fmt.Errorf("ask Redis for the time: %w", err)
+	}
+	since := "(" + strconv.FormatInt(now.Add(-Silence).UnixMilli(), 10)
+	marks, err := p.rdb.ZRangeByScore(ctx, beats, &redis.ZRangeBy{Min: since, Max: "+inf"}).Result()
+	if err != nil {
+		return nil, fmt.Errorf("ask which workers live: %w", err)
+	}
+	living := make(map[queue.Mark]bool, len(marks))
+	for _, text := range marks {
+		if m, err := strconv.ParseUint(text, 10, 32); err == nil {
+			living[queue.Mark(m)] = true
+		}
+	}
+	return living, nil
+}
+
+// bury notes that a worker is dead that may have said just now that it lives.
+func (p *pulse) bury(ctx context.Context, mark queue.Mark) error {
+	if err := p.rdb.ZRem(ctx, beats, strconv.Itoa(int(mark))).Err(); err != nil {
+		return fmt.Errorf("note that a worker is dead: %w", err)
+	}
+	return nil
 }

@@ -11,6 +11,9 @@ import (
 // Reclaim gives back at once what a worker had that is known to be dead, by the mark in
 // its leases.
 func (r *Rescuer) Reclaim(ctx context.Context, mark queue.Mark) error {
+	if err := r.pulse.bury(ctx, mark); err != nil {
+		return err
+	}
 	lanes, err := r.rdb.SMembers(ctx, queue.All).Result()
 	if err != nil {
 		return fmt.Errorf("list lanes: %w", err)

@@ -18,6 +18,7 @@
 // What becomes of a task whose worker died:
 //
 //   - It has its outcome: it is closed.
+//   - Its worker lives, and does not have it: it goes back, and nobody is to blame.
 //   - Its worker has died with it batch.MaxCrashes times: it has failed, class crashed.
 //     From the last death but one on it runs alone, so that what died beside it is not
 //     to blame; see batch.CountCrash. An outage of Redis counts nothing, since the
