@@ -233,6 +233,10 @@ type BatchOptions struct {
 	// FailuresOnly keeps, for whoever follows a batch that was enqueued, only the outcomes
 	// of tasks that were not ok; all are counted.
 	FailuresOnly bool
+	// MaxUnread is how many outcomes of a batch that is enqueued may wait to be read: at so
+	// many Feed waits. They have one reader, and leave Redis when it has them. 0 is no
+	// limit, and any number of readers.
+	MaxUnread int64
 	// MaxFailures pauses the batch when it keeps so many failed tasks; 0 is no limit.
 	MaxFailures int64
 	// Deadline is how long after the batch's begin a task without an outcome fails,
@@ -265,7 +269,7 @@ func (c *Client) Begin(ctx context.Context, t *tasks.Type, o BatchOptions) (*Bat
 			TimeoutMS: or(o.Timeout, p.Timeout).Milliseconds(), Retries: p.Retries,
 			BackoffMS: or(o.Backoff, p.Backoff).Milliseconds(), MaxBackoffMS: max(p.MaxBackoff, o.Backoff).Milliseconds(),
 			DeadlineMS: o.Deadline.Milliseconds(),
-			Ordered:    o.Ordered, WithPayload: o.WithPayload, FailuresOnly: o.FailuresOnly, Input: o.Input, Out: o.Out, KeepMS: or(o.Keep, 7*24*time.Hour).Milliseconds(),
+			Ordered:    o.Ordered, WithPayload: o.WithPayload, FailuresOnly: o.FailuresOnly, MaxUnread: o.MaxUnread, Input: o.Input, Out: o.Out, KeepMS: or(o.Keep, 7*24*time.Hour).Milliseconds(),
 		},
 		Name: o.Name, Stem: or(o.Stem, t.Name()), Again: o.Again,
 		Window: o.Window, MaxFailures: o.MaxFailures, FailFast: o.FailFast,
@@ -391,7 +395,9 @@ func (c *Client) Resume(ctx context.Context, name string) error {
 }
 
 // Follow hands on the outcomes of a batch that is produced elsewhere, those that
-// its own reader has not taken yet, until its last or ctx's end.
+// its own reader has not taken yet, until its last or ctx's end. Those of a batch with
+// MaxUnread leave Redis when the sink has committed them: out.Reader then is the only one
+// that may read them, for good, and a *batch.ReadError names another that is.
 func (c *Client) Follow(ctx context.Context, name string, ordered bool, out produce.Outcomes) error {
 	seen := func(o *batch.Outcome, wait time.Duration) error {
 		if out.Seen != nil {
@@ -399,8 +405,21 @@ func (c *Client) Follow(ctx context.Context, name string, ordered bool, out prod
 		}
 		return nil
 	}
+	info, err := c.ledger.Info(ctx, name)
+	if err != nil {
+		return err
+	}
+	takes := info.Options.MaxUnread > 0
+	if takes {
+		if err := c.ledger.Take(ctx, name, out.Reader); err != nil {
+			return err
+		}
+		if out.Given < info.Given {
+			return &produce.LostOutcomesError{Name: name, Given: info.Given, Held: out.Given}
+		}
+	}
 	return follow.New(c.ledger, out.Sink, follow.Options{
-		Name: name, Ordered: ordered, Keep: true, Seen: seen, Trouble: c.trouble.Tell,
+		Name: name, Ordered: ordered, Keep: !takes, Seen: seen, Trouble: c.trouble.Tell,
 		From: max(out.Given, 0), Given: max(out.Given, 0),
 	}).Run(ctx)
 }
@@ -429,6 +448,7 @@ func (e *TaskError) Error() string { return fmt.Sprintf("%s: %s", e.Class, e.Tex
 // early cancels the batch; ctx's end stops it, so that it can be gone on with.
 func Run[P, R any](ctx context.Context, c *Client, d *tasks.Definition[P, R], payloads iter.Seq[P], o BatchOptions) iter.Seq2[Outcome[R], error] {
 	return func(yield func(Outcome[R], error) bool) {
+		o.MaxUnread = 0 // it reads itself
 		b, err := c.Begin(ctx, d.Type(), o)
 		if err != nil {
 			yield(Outcome[R]{}, err)
@@ -488,6 +508,7 @@ func Enqueue[P, R any](ctx context.Context, c *Client, d *tasks.Definition[P, R]
 	if _, err := d.Encode(payload); err != nil {
 		return nil, err
 	}
+	o.MaxUnread = 0 // it is one
 	b, err := c.Begin(ctx, d.Type(), o)
 	if err != nil {
 		return nil, err

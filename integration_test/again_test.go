@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync/atomic"
@@ -223,4 +224,41 @@ func TestADetachedBatchMayKeepItsFailuresOnly(t *testing.T) {
 		t.Errorf("%d outcomes", len(all))
 	}
 	producer(t, url, "follow", "b", "--ordered").exits(t, 2).says(t, "keeps its failures only")
+}
+
+// A batch that nobody reads may fill no more than a given part of Redis: its producer
+// waits for the one reader, which may die and go on.
+func TestAProducerMayWaitForTheReader(t *testing.T) {
+	t.Parallel()
+	const n, most = 1000, 100
+	server := conntest.Server(t)
+	url := server.URL()
+	c := server.Client()
+	unread := func() int64 { return c.XLen(t.Context(), "weir:{b}:out").Val() }
+	startWorker(t, url)
+	p := startProducer(t, url, "enqueue", "square", "--batch", "b", "--repeat", fmt.Sprint(n), "--payload", `{"n":{n}}`, "--max-unread", fmt.Sprint(most))
+	eventually(t, long, func() bool { return unread() == most }, "as many outcomes as may be unread")
+	p.logs("producer follow b") // why it waits
+	producer(t, url, "follow", "b").exits(t, 2).says(t, "--out FILE")
+
+	file := filepath.Join(t.TempDir(), "out")
+	for _, lines := range []int{most, 3 * most} {
+		f := startProducer(t, url, "follow", "b", "--out", file)
+		eventually(t, long, func() bool { return linesOf(file) >= lines || !f.running() }, "outcomes in the file")
+		f.kill()
+		if got := unread(); got > most+1 {
+			t.Errorf("%d outcomes wait, %d may", got, most)
+		}
+	}
+	producer(t, url, "follow", "b", "--out", file+"2").exits(t, 2).says(t, "nobody else can read them", file)
+	producer(t, url, "follow", "b", "--out", file).exits(t, 0)
+	p.wait().exits(t, 0)
+	allOK(t, readOutcomes(t, file), n)
+	if got := unread(); got > 1 {
+		t.Errorf("%d entries are left", got)
+	}
+	if err := os.Remove(file); err != nil {
+		t.Fatal(err)
+	}
+	producer(t, url, "follow", "b", "--out", file).exits(t, 2).says(t, "bring the file back")
 }

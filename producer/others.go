@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"text/tabwriter"
 	"time"
 
@@ -40,12 +41,16 @@ type enqueueCmd struct {
 	inputFlags
 	batchFlags
 	signFlags
-	Outcomes string `help:"Which outcomes are kept for whoever follows: all, or failed, which is all but those of tasks that are ok." default:"all" enum:"all,failed"`
+	Outcomes  string `help:"Which outcomes are kept for whoever follows: all, or failed, which is all but those of tasks that are ok." default:"all" enum:"all,failed"`
+	MaxUnread int64  `help:"Most outcomes that may wait to be read; then the producer waits until producer follow --out has read some, which leave Redis. Default: as many as there is memory for." placeholder:"N"`
 }
 
 func (e *enqueueCmd) Run(ctx context.Context, common *cli.Common) error {
 	if err := needRedis(common, "enqueue"); err != nil {
 		return err
+	}
+	if e.MaxUnread < 0 {
+		return cli.UsageError("--max-unread %d: must be 1 or more, or 0 for no limit", e.MaxUnread)
 	}
 	in, err := e.open(&e.batchFlags)
 	if err != nil {
@@ -59,7 +64,7 @@ func (e *enqueueCmd) Run(ctx context.Context, common *cli.Common) error {
 	}
 	defer client.Close()
 	o := e.options(in)
-	o.FailuresOnly = e.Outcomes == "failed"
+	o.FailuresOnly, o.MaxUnread = e.Outcomes == "failed", e.MaxUnread
 	b, err := client.Begin(ctx, in.typ, o)
 	if err != nil {
 		return beginError(ctx, err)
@@ -106,6 +111,9 @@ func (f *followCmd) Run(ctx context.Context, common *cli.Common) error {
 	if f.Ordered && st.Options.FailuresOnly {
 		return cli.UsageError("batch %q keeps its failures only: there is no --ordered", f.Batch)
 	}
+	if f.Out == "" && st.Options.MaxUnread > 0 {
+		return cli.UsageError("the outcomes of batch %q leave Redis as they are read (--max-unread): give a file to keep them, --out FILE", f.Batch)
+	}
 	s.open(f.Batch)
 	out := produce.Outcomes{Sink: stdout{follow.NewStream(s.report.Beside(os.Stdout))}, Seen: s.seen}
 	if f.Out != "" {
@@ -114,7 +122,7 @@ func (f *followCmd) Run(ctx context.Context, common *cli.Common) error {
 			return &cli.Status{Code: cli.Usage, Err: err}
 		}
 		defer file.Close()
-		out.Sink, out.Given = file, file.Lines
+		out.Sink, out.Given, out.Reader = file, file.Lines, readerOf(f.Out)
 	}
 	watching, stopWatching := context.WithCancel(ctx)
 	defer stopWatching()
@@ -128,6 +136,15 @@ func (f *followCmd) Run(ctx context.Context, common *cli.Common) error {
 		return nil // whoever follows may stop; the batch goes on
 	}
 	return s.conclude(client, f.Batch, err)
+}
+
+// readerOf names a file as the reader of a batch.
+func readerOf(file string) string {
+	host, _ := os.Hostname() // without it the path must do
+	if abs, err := filepath.Abs(file); err == nil {
+		file = abs
+	}
+	return host + ":" + file
 }
 
 func notFound(err error) error {

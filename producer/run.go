@@ -176,13 +176,14 @@ func beginError(ctx context.Context, err error) error {
 func statusOf(err error, info *batch.Info) (verdict string, status error) {
 	var input *feed.InputError
 	var lost *produce.LostOutcomesError
+	var read *batch.ReadError
 	var code *cli.Status
 	switch {
 	case errors.Is(err, produce.ErrReaderGone):
 		return "cancelled, its reader has gone", failures(info.Failed)
 	case errors.As(err, &code):
 		return "interrupted", &cli.Status{Code: code.Code, Err: err}
-	case errors.As(err, &input), errors.As(err, &lost):
+	case errors.As(err, &input), errors.As(err, &lost), errors.As(err, &read):
 		return "refused", &cli.Status{Code: cli.Usage, Err: err}
 	case errors.Is(err, feed.ErrTooManyFailures):
 		return "paused", &cli.Status{Code: cli.System, Err: fmt.Errorf("%w; mend the cause and run the same command with a higher --max-failures to go on", err)}

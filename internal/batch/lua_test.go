@@ -68,7 +68,7 @@ func TestScriptsUseWhatTheirHeadersName(t *testing.T) {
 
 var scripts = map[string]string{
 	"begin.lua": beginSrc, "checkpoint.lua": checkpointSrc, "create.lua": createSrc, "lease.lua": leaseSrc,
-	"crash.lua": crashSrc, "rest.lua": restSrc,
+	"crash.lua": crashSrc, "rest.lua": restSrc, "take.lua": takeSrc,
 	"record.lua": recordSrc, "release.lua": releaseSrc, "seal.lua": sealSrc, "trim.lua": trimSrc,
 }
 
@@ -184,6 +184,7 @@ var operations = []struct {
 		_, err := l.Record(l.ctx, "b", outcome(2, Cancelled), unknown, nil)
 		return fmt.Sprint(err)
 	}},
+	{"take", func(l *fixture) string { return fmt.Sprint(l.Take(l.ctx, "b", "me")) }},
 	{"trim", func(l *fixture) string {
 		entries, err := l.Read(l.ctx, "b", Start, 10, 0)
 		if err != nil || len(entries) == 0 {

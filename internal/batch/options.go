@@ -30,6 +30,10 @@ type Options struct {
 	// FailuresOnly keeps only the outcomes of tasks that were not ok for whoever follows;
 	// all are counted.
 	FailuresOnly bool `json:"failures_only,omitempty"`
+	// MaxUnread is how many outcomes may wait to be read; then the producer waits. They
+	// have one reader, see Take, and leave Redis when it has them. 0 is no limit, and any
+	// number of readers.
+	MaxUnread int64 `json:"max_unread,omitempty"`
 	// Input describes the source, for people and for telling two inputs apart.
 	Input string `json:"input,omitempty"`
 	// Out is the file the outcomes go to, if any.
@@ -73,6 +77,7 @@ func (o *Options) Differs(p *Options) string {
 		{"--ordered", o.Ordered, p.Ordered},
 		{"--with-payload", o.WithPayload, p.WithPayload},
 		{"--outcomes", o.outcomes(), p.outcomes()},
+		{"--max-unread", o.MaxUnread, p.MaxUnread},
 		{"input", o.Input, p.Input},
 		{"--out", o.Out, p.Out},
 	} {

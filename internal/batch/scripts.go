@@ -35,6 +35,10 @@ var (
 	sealSrc    string
 	sealScript = redis.NewScript(sealSrc)
 
+	//go:embed lua/take.lua
+	takeSrc    string
+	takeScript = redis.NewScript(takeSrc)
+
 	//go:embed lua/trim.lua
 	trimSrc    string
 	trimScript = redis.NewScript(trimSrc)

@@ -59,6 +59,38 @@ func (l *Ledger) Read(ctx context.Context, name, after string, count int64, bloc
 	return entries, nil
 }
 
+// Unread is how many outcomes are in the stream: those that no follower has handed on for
+// good.
+func (l *Ledger) Unread(ctx context.Context, name string) (int64, error) {
+	n, err := l.rdb.XLen(ctx, outKey(name)).Result()
+	if err != nil {
+		return 0, fmt.Errorf("count the unread outcomes of batch %q: %w", name, err)
+	}
+	return n, nil
+}
+
+// Take makes who the reader of a batch with MaxUnread: of its outcomes, which leave Redis
+// as they are read, there is one. An error names the one that is.
+func (l *Ledger) Take(ctx context.Context, name, who string) error {
+	reader, err := takeScript.Run(ctx, l.rdb, []string{batchKey(name)}, who).Text()
+	switch {
+	case errors.Is(err, redis.Nil):
+		return fmt.Errorf("read batch %q: %w", name, ErrNotFound)
+	case err != nil:
+		return fmt.Errorf("become the reader of batch %q: %w", name, err)
+	case reader != who:
+		return &ReadError{name, reader}
+	}
+	return nil
+}
+
+// ReadError says that the outcomes of a batch with MaxUnread are read by somebody else.
+type ReadError struct{ Name, Reader string }
+
+func (e *ReadError) Error() string {
+	return fmt.Sprintf("the outcomes of batch %q go to %s, and leave Redis then (--max-unread): nobody else can read them", e.Name, e.Reader)
+}
+
 // Trim forgets all entries before keep, of which, with those of earlier trims,
 // given outcomes have been handed to the reader for good.
 func (l *Ledger) Trim(ctx context.Context, name, keep string, given int64) error {

@@ -67,6 +67,9 @@ type Options struct {
 	// Ahead, if set, is the seq that must not be reached yet: how far the reader of
 	// the outcomes may be behind.
 	Ahead func() int64
+	// Unread, if set, is how many more outcomes there may be that nobody has read; those
+	// of the tasks that are in Redis will be among them.
+	Unread func(context.Context) int64
 	// Ordered says that the reader wants the outcomes in the order of input: then Ahead
 	// bounds how far others may overtake, else how many tasks are enqueued.
 	Ordered bool
@@ -265,6 +268,9 @@ func (f *Feeder) roomIn(ctx context.Context, info *batch.Info) (n, toRead int64)
 		toRead = min(toRead, f.opts.Ahead()-f.next)
 	} else if f.opts.Ahead != nil {
 		toRead = min(toRead, f.opts.Ahead()-enqueued)
+	}
+	if f.opts.Unread != nil {
+		toRead = min(toRead, f.opts.Unread(ctx)-(enqueued-info.Outcomes()))
 	}
 	return n, toRead
 }

@@ -51,7 +51,8 @@ func (e *LostOutcomesError) Error() string {
 }
 
 // Feed enqueues the whole source and seals the batch. When ctx ends it stops
-// there; what is enqueued stays.
+// there; what is enqueued stays. It goes on only while no more than MaxUnread outcomes
+// wait to be read.
 func (b *Batch) Feed(ctx context.Context, src source.Source) error {
 	ctx, cancel := b.whileLeased(ctx)
 	defer cancel(nil)
@@ -67,6 +68,8 @@ type Outcomes struct {
 	// Given is how many outcomes the sink, or whoever read it, got in earlier lives;
 	// negative if that is not known: then as many as the ledger says.
 	Given int64
+	// Reader names the sink, for a batch with MaxUnread: the same in each life.
+	Reader string
 	// Seen, if set, is called with each.
 	Seen func(o *batch.Outcome, wait time.Duration)
 }
@@ -227,6 +230,10 @@ func (b *Batch) feeder(src source.Source, follower *follow.Follower) *feed.Feede
 			return 0
 		}
 		return size(ctx)
+	}
+	if b.o.MaxUnread > 0 && follower == nil {
+		shelf := &shelf{ledger: b.p.Ledger, log: b.p.Log, name: b.o.Name, size: b.o.MaxUnread}
+		o.Unread = shelf.left
 	}
 	if follower != nil {
 		o.Ahead = func() int64 { return follower.Reached() + unread*size(context.Background()) }

@@ -10,6 +10,7 @@ import (
 	"github.com/hibiken/asynq"
 	"github.com/redis/go-redis/v9"
 
+	"github.com/weir-tasks/weir/internal/batch"
 	"github.com/weir-tasks/weir/internal/conn"
 )
 
@@ -89,4 +90,31 @@ func (m *memory) full(ctx context.Context) bool {
 		m.log.Info("Redis has room again; enqueuing goes on", "used", fmt.Sprintf("%.0f%%", used*100))
 	}
 	return m.is
+}
+
+// shelf is where outcomes wait to be read, and has its size.
+type shelf struct {
+	ledger *batch.Ledger
+	log    *slog.Logger
+	name   string
+	size   int64
+	told   bool
+}
+
+// left is for how many more outcomes there is room; it tells when there is none.
+func (s *shelf) left(ctx context.Context) int64 {
+	unread, err := s.ledger.Unread(ctx, s.name)
+	if err != nil {
+		return 0 // whoever needs Redis for more than this says so
+	}
+	full := unread >= s.size
+	switch {
+	case full && !s.told:
+		s.log.Warn("so many outcomes wait to be read that nothing is enqueued until some are",
+			"unread", unread, "limit", s.size, "hint", "producer follow "+s.name)
+	case !full && s.told:
+		s.log.Info("outcomes were read; enqueuing goes on", "unread", unread)
+	}
+	s.told = full
+	return s.size - unread
 }
