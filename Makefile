@@ -12,7 +12,7 @@ TESTFLAGS ?=
 PLATFORMS ?= linux/amd64 linux/arm64 darwin/amd64 darwin/arm64
 
 .DEFAULT_GOAL := help
-.PHONY: help build test check unit scenarios simulation mutants deps cross fuzz chaos bench flow plot image clean
+.PHONY: help build test check unit scenarios simulation mutants deps cross fuzz chaos bench curves flow plot image clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -89,13 +89,17 @@ chaos: deps ## the storm at full size, and the checker's verdict; N=10000000 is 
 bench: deps ## weir beside raw asynq, in turns, as a table; TURNS=1 is quicker
 	$(GO) run ./integration_test/bench -turns $(TURNS)
 
+curves: deps ## integration_test/plot/scale.svg: how speed and cost grow with workers, lanes, window, payload
+	$(GO) run ./integration_test/bench -curves -turns $(TURNS) >integration_test/plot/scale.csv && \
+		$(GO) -C integration_test/plot run . scale <integration_test/plot/scale.csv >integration_test/plot/scale.svg
+
 flow: deps ## every scenario of flow control with six seeds through the script, and 200 services
 	$(GO) test -count=1 -v -timeout 30m $(TESTFLAGS) -run 'Scenarios|Services' ./internal/lane/governor -full
 
 plot: deps ## integration_test/plot/flow.svg: how a lane followed nginx
 	dir=$$(mktemp -d) && WEIR_TEST_CSV=$$dir WEIR_TEST_PHASE=20s \
 		$(GO) test -count=1 -timeout 10m -run 'RealServices/limit_conn_20,_10,_40/four' ./integration_test && \
-		$(GO) -C integration_test/plot run . <$$dir/limit_conn-20-10-40.csv >integration_test/plot/flow.svg
+		$(GO) -C integration_test/plot run . flow <$$dir/limit_conn-20-10-40.csv >integration_test/plot/flow.svg
 
 image: ## the container image, weir:local
 	$(DOCKER) build -t $(IMAGE) .

@@ -19,6 +19,7 @@ import (
 
 // bench holds what all measurements need: a Redis, and where it lies.
 type bench struct {
+	ctx   context.Context
 	turns int
 	share float64
 	dir   string
@@ -29,7 +30,7 @@ type bench struct {
 }
 
 func newBench(turns int, share float64) (*bench, error) {
-	b := &bench{turns: turns, share: share}
+	b := &bench{ctx: context.Background(), turns: turns, share: share}
 	var err error
 	if b.dir, err = os.MkdirTemp("", "weir-bench-"); err != nil {
 		return b, err
@@ -78,7 +79,9 @@ func until(limit time.Duration, ok func() bool) error {
 
 // process is a role in a process of its own.
 type process struct {
-	cmd *exec.Cmd
+	cmd  *exec.Cmd
+	gone chan struct{}
+	err  error
 }
 
 func (b *bench) start(role string, args ...any) (*process, error) {
@@ -104,7 +107,12 @@ func startCommand(cmd *exec.Cmd) (*process, error) {
 	if cmd.Stderr == nil {
 		cmd.Stderr = os.Stderr
 	}
-	return &process{cmd}, cmd.Start()
+	p := &process{cmd: cmd, gone: make(chan struct{})}
+	if err := cmd.Start(); err != nil {
+		return nil, err
+	}
+	go func() { p.err = cmd.Wait(); close(p.gone) }()
+	return p, nil
 }
 
 // run is start, and waiting for the end.
@@ -121,9 +129,18 @@ func (b *bench) producer(args ...string) *exec.Cmd {
 	return exec.Command(filepath.Join(b.dir, "producer"), append([]string{"--redis=redis://" + b.addr, "--log-level=error"}, args...)...)
 }
 
+func (p *process) ended() bool {
+	select {
+	case <-p.gone:
+		return true
+	default:
+		return false
+	}
+}
+
 func (p *process) wait() error {
-	if err := p.cmd.Wait(); err != nil {
-		return fmt.Errorf("%s: %w", strings.Join(p.cmd.Args, " "), err)
+	if <-p.gone; p.err != nil {
+		return fmt.Errorf("%s: %w", strings.Join(p.cmd.Args, " "), p.err)
 	}
 	return nil
 }
@@ -134,27 +151,51 @@ func (p *process) stop() (cpu time.Duration, err error) {
 	if err := p.wait(); err != nil {
 		return 0, err
 	}
-	return p.cmd.ProcessState.UserTime() + p.cmd.ProcessState.SystemTime(), nil
+	return p.cpu(), nil
 }
 
-// redisCPU is what CPU time Redis has used so far.
-func (b *bench) redisCPU() (time.Duration, error) {
-	info, err := b.rdb.InfoMap(context.Background(), "cpu").Result()
+// cpu is what CPU time it has used, when it has ended.
+func (p *process) cpu() time.Duration {
+	return p.cmd.ProcessState.UserTime() + p.cmd.ProcessState.SystemTime()
+}
+
+// memory is the most it had in memory so far, in MB; 0 where the system does not tell.
+func (p *process) memory() float64 {
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
 	if err != nil {
-		return 0, err
+		return 0
+	}
+	_, rest, _ := strings.Cut(string(status), "VmHWM:")
+	var kb float64
+	_, _ = fmt.Sscan(rest, &kb)
+	return kb / 1024
+}
+
+// use is what Redis has used so far.
+type use struct {
+	cpu   time.Duration
+	reads int64 // of its connections
+}
+
+func (b *bench) redisUse() (u use, err error) {
+	info, err := b.rdb.InfoMap(b.ctx, "cpu", "stats").Result()
+	if err != nil {
+		return u, err
 	}
 	var sum float64
 	for _, field := range []string{"used_cpu_sys", "used_cpu_user"} {
 		s, err := strconv.ParseFloat(info["CPU"][field], 64)
 		if err != nil {
-			return 0, fmt.Errorf("redis says of its %s: %w", field, err)
+			return u, fmt.Errorf("redis says of its %s: %w", field, err)
 		}
 		sum += s
 	}
-	return time.Duration(sum * float64(time.Second)), nil
+	u.cpu = time.Duration(sum * float64(time.Second))
+	u.reads, err = strconv.ParseInt(info["Stats"]["total_reads_processed"], 10, 64)
+	return u, err
 }
 
 func median(values []float64) float64 {
-	slices.Sort(values)
+	values = slices.Sorted(slices.Values(values))
 	return values[len(values)/2]
 }

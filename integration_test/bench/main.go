@@ -20,6 +20,7 @@ func main() {
 	only := flag.String("only", "", "measure the rows whose name contains this")
 	turns := flag.Int("turns", 5, "how often each row is measured")
 	share := flag.Float64("share", 1, "of each row's number of tasks")
+	scale := flag.Bool("curves", false, "measure how rate and cost grow with workers, lanes, window and payload, and print them as CSV")
 	flag.Parse()
 	b, err := newBench(*turns, *share)
 	if err != nil {
@@ -27,6 +28,13 @@ func main() {
 		log.Fatal(err)
 	}
 	defer b.close()
+	if *scale {
+		if err := b.draw(os.Stdout); err != nil {
+			b.close()
+			log.Fatal(err)
+		}
+		return
+	}
 	for _, r := range rows {
 		if !strings.Contains(r.name, *only) {
 			continue

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"os/signal"
 	"runtime/pprof"
 	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -17,6 +19,7 @@ import (
 	"github.com/weir-tasks/weir"
 	"github.com/weir-tasks/weir/internal/source"
 	"github.com/weir-tasks/weir/tasks"
+	"golang.org/x/sync/errgroup"
 )
 
 // roleArg makes this program play one of the roles below.
@@ -24,13 +27,22 @@ const roleArg = "role"
 
 // work is a task's payload: how long it takes, and when it was enqueued, if that matters.
 type work struct {
-	N  int64 `json:"n"`
-	MS int64 `json:"ms,omitempty"`
-	At int64 `json:"at,omitempty"` // ns since 1970
+	N     int64  `json:"n"`
+	MS    int64  `json:"ms,omitempty"`
+	At    int64  `json:"at,omitempty"` // ns since 1970
+	Lanes int64  `json:"lanes,omitempty"`
+	Pad   string `json:"pad,omitempty"`
 }
 
-// noop is the task of all measurements; governed is the same in a lane with a governor.
+// scattered is work in one of its Lanes.
+type scattered work
+
+func (s scattered) Lane() (string, error) { return fmt.Sprintf("lane-%d", s.N%s.Lanes), nil }
+
+// noop is the task of most measurements; governed is the same in a lane with a governor,
+// spread in many lanes.
 var (
+	spread   = tasks.Define("spread", tasks.Policy{Timeout: time.Minute}, func(ctx context.Context, in scattered) (struct{}, error) { return run(ctx, work(in)) })
 	noop     = tasks.Define("noop", tasks.Policy{Timeout: time.Minute}, run)
 	governed = tasks.Define("governed", tasks.Policy{Timeout: time.Minute, Governed: true}, run)
 )
@@ -68,15 +80,15 @@ func play(role string, args []string) {
 	case "weir-worker":
 		err = weirWorker(ctx, addr, number(args[1]))
 	case "weir-enqueue":
-		err = weirEnqueue(ctx, addr, args[1], args[2], number(args[3]), number(args[4]))
+		err = weirEnqueue(ctx, addr, args[1])
 	case "weir-drip":
-		err = weirDrip(ctx, addr, number(args[1]))
+		err = weirDrip(ctx, addr, dripOf(args[1:]))
 	case "asynq-worker":
 		err = asynqWorker(ctx, addr, number(args[1]))
 	case "asynq-enqueue":
 		err = asynqEnqueue(addr, number(args[1]), number(args[2]), number(args[3]))
 	case "asynq-drip":
-		err = asynqDrip(addr, number(args[1]))
+		err = asynqDrip(addr, dripOf(args[1:]))
 	default:
 		err = fmt.Errorf("unknown role %q", role)
 	}
@@ -117,20 +129,25 @@ func weirWorker(ctx context.Context, addr string, concurrency int64) error {
 	return c.RunWorker(ctx, weir.WorkerOptions{Concurrency: int(concurrency), ShutdownTimeout: time.Second})
 }
 
-// weirEnqueue enqueues a batch of n tasks, of ms each, that nobody follows.
-func weirEnqueue(ctx context.Context, addr, typ, name string, n, ms int64) error {
+// weirEnqueue enqueues a batch that nobody follows.
+func weirEnqueue(ctx context.Context, addr, text string) error {
+	var l load
+	if err := json.Unmarshal([]byte(text), &l); err != nil {
+		return err
+	}
 	c, err := open(ctx, addr)
 	if err != nil {
 		return err
 	}
 	defer c.Close()
-	t := map[string]*tasks.Type{"noop": noop.Type(), "governed": governed.Type()}[typ]
-	b, err := c.Begin(ctx, t, weir.BatchOptions{Name: name, Window: n})
+	t := map[string]*tasks.Type{"noop": noop.Type(), "governed": governed.Type(), "spread": spread.Type()}[l.Type]
+	b, err := c.Begin(ctx, t, weir.BatchOptions{Name: batchName, Window: cmp.Or(l.Window, l.N)})
 	if err != nil {
 		return err
 	}
 	defer b.End()
-	src, err := source.Repeat(n, fmt.Sprintf(`{"n":{n},"ms":%d}`, ms), t)
+	payload := fmt.Sprintf(`{"n":{n},"ms":%d,"lanes":%d,"pad":"%s"}`, l.MS, max(l.Lanes, 1), strings.Repeat("x", int(l.Pad)))
+	src, err := source.Repeat(l.N, payload, t)
 	if err != nil {
 		return err
 	}
@@ -138,23 +155,42 @@ func weirEnqueue(ctx context.Context, addr, typ, name string, n, ms int64) error
 	return b.Feed(ctx, src)
 }
 
-// drip is the time between the tasks of a drip.
+// drip is the time between the tasks of a worker that is idle.
 const drip = 50 * time.Millisecond
 
-// weirDrip runs a batch that gets a task now and then.
-func weirDrip(ctx context.Context, addr string, n int64) error {
+// drips are n tasks, some together every so often.
+type drips struct {
+	n, together int64
+	every       time.Duration
+}
+
+func dripOf(args []string) drips {
+	return drips{number(args[0]), number(args[2]), time.Duration(number(args[1])) * time.Microsecond}
+}
+
+// each calls f for each task when its time has come.
+func (d drips) each(f func(i int64) bool) {
+	tick := time.NewTicker(d.every)
+	defer tick.Stop()
+	for i := range d.n {
+		if i%d.together == 0 {
+			<-tick.C
+		}
+		if !f(i) {
+			return
+		}
+	}
+}
+
+// weirDrip runs a batch that gets tasks now and then.
+func weirDrip(ctx context.Context, addr string, d drips) error {
 	c, err := open(ctx, addr)
 	if err != nil {
 		return err
 	}
 	defer c.Close()
 	payloads := func(yield func(work) bool) {
-		for i := int64(0); i < n; i++ {
-			time.Sleep(drip)
-			if !yield(work{N: i, At: time.Now().UnixNano()}) {
-				return
-			}
-		}
+		d.each(func(i int64) bool { return yield(work{N: i, At: time.Now().UnixNano()}) })
 	}
 	for _, err := range weir.Run(ctx, c, noop, payloads, weir.BatchOptions{}) {
 		if err != nil {
@@ -205,14 +241,19 @@ func asynqEnqueue(addr string, n, ms, goroutines int64) error {
 	return <-failed
 }
 
-func asynqDrip(addr string, n int64) error {
+// asynqDrip enqueues by as many goroutines as tasks come together.
+func asynqDrip(addr string, d drips) (err error) {
 	c := asynq.NewClient(asynq.RedisClientOpt{Addr: addr})
 	defer c.Close()
-	for i := range n {
-		time.Sleep(drip)
-		if _, err := c.Enqueue(asynq.NewTask("noop", fmt.Appendf(nil, `{"n":%d,"at":%d}`, i, time.Now().UnixNano()))); err != nil {
+	var all errgroup.Group
+	all.SetLimit(int(d.together))
+	d.each(func(i int64) bool {
+		payload := fmt.Appendf(nil, `{"n":%d,"at":%d}`, i, time.Now().UnixNano())
+		all.Go(func() error {
+			_, err := c.Enqueue(asynq.NewTask("noop", payload))
 			return err
-		}
-	}
-	return nil
+		})
+		return true
+	})
+	return all.Wait()
 }

@@ -1,91 +1,137 @@
 package main
 
 import (
-	"bufio"
-	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
-	"slices"
-	"strconv"
 	"strings"
-	"time"
-
-	"github.com/redis/go-redis/v9"
 )
 
-// row is one line of the table: what of ours is measured beside what of raw asynq.
+// row is what is measured at once: ours, and beside it what raw asynq, or something else,
+// does. It is one line of the table for each of its figures.
 type row struct {
-	name   string
-	unit   string
-	n      int64 // tasks, at share 1
-	ours   func(b *bench, n int64) (float64, error)
-	raw    func(b *bench, n int64) (float64, error)
-	less   bool   // is better
-	beside string // what raw is, if not raw asynq
-	goal   string
+	name    string
+	n       int64 // tasks, at share 1
+	ours    func(b *bench, n int64) (sample, error)
+	raw     func(b *bench, n int64) (sample, error) // nil if there is nothing like it
+	beside  string                                  // what raw is, if not raw asynq
+	figures []figure
 }
+
+// sample is what one measurement found, by what it is of.
+type sample map[string]float64
+
+// figure is one thing that a row measures.
+type figure struct {
+	of, unit string
+	less     bool // is better
+	goal     string
+}
+
+// What samples are of.
+const (
+	rate       = "rate"
+	took       = "time"
+	p50        = "p50"
+	p99        = "p99"
+	workerCPU  = "CPU of the workers for each task"
+	producer   = "CPU of the producer for each task"
+	redisCPU   = "CPU of Redis for each task"
+	roundTrips = "reads of Redis for each task"
+	memory     = "memory"
+)
 
 const (
-	// slots is each worker's concurrency, where a row has no other.
-	slots = 100
-
-	senders = 64 // goroutines that enqueue, of raw asynq
-
-	batchName = "bench"
+	perSecond = "tasks/s"
+	micros    = "us"
+	millis    = "ms"
+	megabytes = "MB"
 )
 
-var rows = []row{
-	{name: "drain, one worker", unit: "tasks/s", n: 200_000, goal: ">= 3.5x",
-		ours: func(b *bench, n int64) (float64, error) { return drainOurs(b, "noop", n) }, raw: drainRaw},
-	{name: "drain, with a governor", unit: "tasks/s", n: 200_000, goal: ">= 0.97x", beside: "weir without",
-		ours: func(b *bench, n int64) (float64, error) { return drainOurs(b, "governed", n) },
-		raw:  func(b *bench, n int64) (float64, error) { return drainOurs(b, "noop", n) }},
-	{name: "enqueue, 64 goroutines of asynq's", unit: "tasks/s", n: 1_000_000, goal: ">= 1.8x", ours: enqueueOurs,
-		raw: func(b *bench, n int64) (float64, error) { return enqueueRaw(b, n/4, senders) }},
-	{name: "enqueue, one goroutine of asynq's", unit: "tasks/s", n: 1_000_000, goal: ">= 8x", ours: enqueueOurs,
-		raw: func(b *bench, n int64) (float64, error) { return enqueueRaw(b, n/20, 1) }},
-	{name: "pickup, idle worker, p50", unit: "ms", n: 100, less: true, goal: ">= 700x",
-		ours: func(b *bench, n int64) (float64, error) { return pickup(b, n, "weir", 0.5) },
-		raw:  func(b *bench, n int64) (float64, error) { return pickup(b, n, "asynq", 0.5) }},
-	{name: "pickup, idle worker, p99", unit: "ms", n: 100, less: true, goal: "<= 3 ms",
-		ours: func(b *bench, n int64) (float64, error) { return pickup(b, n, "weir", 0.99) },
-		raw:  func(b *bench, n int64) (float64, error) { return pickup(b, n, "asynq", 0.99) }},
-	{name: "10,000 at once of 1 s each", unit: "tasks/s", n: 60_000, goal: ">= 9,500/s", ours: wideOurs, raw: wideRaw},
-	{name: "1,000 of 1 s by 50 consumers", unit: "s", n: 1000, less: true, goal: "<= 20.04 s", ours: articleOurs, raw: articleRaw},
+// costs are the figures of a drain beside its rate.
+var costs = []figure{
+	{workerCPU, micros, true, ">= 1x"}, {redisCPU, micros, true, ">= 1x"}, {roundTrips, "", true, ">= 1x"},
 }
 
+var rows = []row{
+	{name: "drain, one worker", n: 200_000, ours: drainOurs("noop"), raw: drainRaw,
+		figures: append([]figure{{rate, perSecond, false, ">= 3.5x"}}, costs...)},
+	{name: "drain, two workers", n: 200_000, ours: drainBy(2, load{Type: "noop"}), raw: drainRawBy(2), figures: []figure{{rate, perSecond, false, ""}}},
+	{name: "drain", n: 200_000, ours: drainOurs("noop"), raw: flatOut, beside: "this Redis flat out",
+		figures: []figure{{rate, perSecond, false, ">= 0.7x"}}},
+	{name: "drain, with a governor", n: 200_000, ours: drainOurs("governed"), raw: drainOurs("noop"), beside: "weir without",
+		figures: []figure{{rate, perSecond, false, ">= 0.97x"}}},
+	{name: "enqueue, 64 goroutines of asynq's", n: 1_000_000, ours: enqueueOurs, raw: enqueueRaw(4, 64),
+		figures: []figure{{rate, perSecond, false, ">= 1.8x"}}},
+	{name: "enqueue, one goroutine of asynq's", n: 1_000_000, ours: enqueueOurs, raw: enqueueRaw(20, 1),
+		figures: []figure{{rate, perSecond, false, ">= 8x"}}},
+	{name: "pickup, idle worker", n: 100, ours: pickup("weir"), raw: pickup("asynq"),
+		figures: []figure{{p50, millis, true, ">= 700x"}, {p99, millis, true, "<= 3 ms"}}},
+	{name: "pickup at 80% of the drain rate", n: 100_000, ours: pickupLoaded("weir"), raw: pickupLoaded("asynq"),
+		figures: []figure{{p50, millis, true, ""}, {p99, millis, true, ""}}},
+	{name: "10,000 at once of 1 s each", n: 60_000, ours: wideOurs, raw: wideRaw,
+		figures: []figure{{rate, perSecond, false, ">= 9,500/s"}, {memory, megabytes, true, "<= 120 MB"}}},
+	{name: "1,000 of 1 s by 50 consumers", n: 1000, ours: articleOurs, raw: articleRaw,
+		figures: []figure{{took, "s", true, "<= 20.04 s"}}},
+	{name: "producer run, two workers, outcomes in a file", n: 1_000_000, ours: endToEnd,
+		figures: []figure{{rate, perSecond, false, ">= 25,000/s"}, {producer, micros, true, ""}, {workerCPU, micros, true, ""}, {redisCPU, micros, true, ""}}},
+	{name: "producer run, its memory", n: 1_000_000, ours: endToEnd, raw: tenth(endToEnd), beside: "a tenth of the tasks",
+		figures: []figure{{memory, megabytes, true, "<= 64 MB, flat"}}},
+}
+
+// result is a figure of a row, over its turns.
 type result struct {
 	row
-	oursAt, rawAt, ratio float64
+	figure
+	ours, raws, ratios []float64
 }
 
 func (b *bench) measure(r row) error {
 	n := max(1, int64(float64(r.n)*b.share))
-	var ours, raws, ratios []float64
+	results := make([]*result, len(r.figures))
+	for i, f := range r.figures {
+		results[i] = &result{row: r, figure: f}
+	}
 	for range b.turns {
-		raw, err := b.once(r.raw, n)
-		if err != nil {
-			return fmt.Errorf("%s: %w", r.against(), err)
+		var raw sample
+		var err error
+		if r.raw != nil {
+			if raw, err = b.once(r.raw, n); err != nil {
+				return fmt.Errorf("%s: %w", r.against(), err)
+			}
 		}
 		our, err := b.once(r.ours, n)
 		if err != nil {
 			return fmt.Errorf("weir: %w", err)
 		}
-		ratio := our / raw
-		if r.less {
-			ratio = raw / our
+		for _, res := range results {
+			res.add(our, raw)
 		}
-		ours, raws, ratios = append(ours, our), append(raws, raw), append(ratios, ratio)
-		fmt.Fprintf(os.Stderr, "%s: weir %.4g %s, %s %.4g, %.2fx\n", r.name, our, r.unit, r.against(), raw, ratio)
 	}
-	b.done = append(b.done, result{r, median(ours), median(raws), median(ratios)})
+	for _, res := range results {
+		b.done = append(b.done, *res)
+	}
 	return nil
 }
 
-func (r row) against() string {
+// add notes a turn, and tells of it.
+func (r *result) add(our, raw sample) {
+	o := our[r.of]
+	r.ours = append(r.ours, o)
+	line := fmt.Sprintf("%s, %s: weir %.4g %s", r.name, r.of, o, r.unit)
+	if raw != nil {
+		w := raw[r.of]
+		ratio := o / w
+		if r.less {
+			ratio = w / o
+		}
+		r.raws, r.ratios = append(r.raws, w), append(r.ratios, ratio)
+		line += fmt.Sprintf(", %s %.4g, %.2fx", r.against(), w, ratio)
+	}
+	fmt.Fprintln(os.Stderr, line)
+}
+
+func (r *row) against() string {
 	if r.beside != "" {
 		return r.beside
 	}
@@ -93,9 +139,9 @@ func (r row) against() string {
 }
 
 // once measures on an empty Redis.
-func (b *bench) once(do func(*bench, int64) (float64, error), n int64) (float64, error) {
+func (b *bench) once(do func(*bench, int64) (sample, error), n int64) (sample, error) {
 	if err := b.rdb.FlushAll(context.Background()).Err(); err != nil {
-		return 0, err
+		return nil, err
 	}
 	return do(b, n)
 }
@@ -104,185 +150,13 @@ func (b *bench) table() string {
 	var s strings.Builder
 	s.WriteString("| what | weir | beside | ratio | goal |\n|---|---|---|---|---|\n")
 	for _, r := range b.done {
-		fmt.Fprintf(&s, "| %s | %.4g %s | %s %.4g | %.2fx | %s |\n", r.name, r.oursAt, r.unit, r.against(), r.rawAt, r.ratio, r.goal)
+		fmt.Fprintf(&s, "| %s: %s | %.4g %s |", r.name, r.of, median(r.ours), r.unit)
+		if len(r.raws) > 0 {
+			fmt.Fprintf(&s, " %s %.4g | %.2fx |", r.against(), median(r.raws), median(r.ratios))
+		} else {
+			s.WriteString(" | |")
+		}
+		fmt.Fprintf(&s, " %s |\n", r.goal)
 	}
 	return s.String()
-}
-
-// leftOurs and leftRaw are how many tasks have not ended.
-func (b *bench) leftOurs(n int64) (int64, error) {
-	ok, err := b.rdb.HGet(context.Background(), "weir:{"+batchName+"}:batch", "ok").Int64()
-	if errors.Is(err, redis.Nil) {
-		err = nil
-	}
-	return n - ok, err
-}
-
-func (b *bench) leftRaw(int64) (int64, error) {
-	ctx := context.Background()
-	pipe := b.rdb.Pipeline()
-	pending, active := pipe.LLen(ctx, "asynq:{default}:pending"), pipe.LLen(ctx, "asynq:{default}:active")
-	_, err := pipe.Exec(ctx)
-	return pending.Val() + active.Val(), err
-}
-
-// rate is that at which n tasks end from the moment when so many have until the last, and
-// what CPU time they cost.
-func (b *bench) rate(n, after int64, left func(int64) (int64, error), role string, args ...any) (float64, error) {
-	before, err := b.redisCPU()
-	if err != nil {
-		return 0, err
-	}
-	p, err := b.start(role, args...)
-	if err != nil {
-		return 0, err
-	}
-	var began time.Time // a worker's start is not measured
-	var from int64
-	for {
-		l, err := left(n)
-		if err != nil {
-			return 0, err
-		}
-		if began.IsZero() && l <= n-after {
-			began, from = time.Now(), l
-		}
-		if l == 0 {
-			break
-		}
-		time.Sleep(2 * time.Millisecond)
-	}
-	rate := float64(from) / time.Since(began).Seconds()
-	redis, err := b.redisCPU()
-	if err != nil {
-		return 0, err
-	}
-	worker, err := p.stop()
-	micros := func(d time.Duration) float64 { return float64(d.Microseconds()) / float64(n) }
-	fmt.Fprintf(os.Stderr, "  %s: %.0f/s, CPU for each task: worker %.1f us, Redis %.1f us\n", role, rate, micros(worker), micros(redis-before))
-	return rate, err
-}
-
-func drainOurs(b *bench, typ string, n int64) (float64, error) {
-	if err := b.run("weir-enqueue", typ, batchName, n, 0); err != nil {
-		return 0, err
-	}
-	return b.rate(n, n/10, b.leftOurs, "weir-worker", slots)
-}
-
-func drainRaw(b *bench, n int64) (float64, error) {
-	if err := b.run("asynq-enqueue", n, 0, senders); err != nil {
-		return 0, err
-	}
-	return b.rate(n, n/10, b.leftRaw, "asynq-worker", slots)
-}
-
-// enqueueOurs has the producer enqueue a file of n lines.
-func enqueueOurs(b *bench, n int64) (float64, error) {
-	var lines bytes.Buffer
-	for i := range n {
-		fmt.Fprintf(&lines, "{\"n\":%d}\n", i%90)
-	}
-	file := filepath.Join(b.dir, "lines")
-	if err := os.WriteFile(file, lines.Bytes(), 0o600); err != nil {
-		return 0, err
-	}
-	began := time.Now()
-	cmd := b.producer("enqueue", "square", file, "--format=ndjson", "--quiet", "--window", strconv.FormatInt(n, 10))
-	p, err := startCommand(cmd)
-	if err == nil {
-		err = p.wait()
-	}
-	return float64(n) / time.Since(began).Seconds(), err
-}
-
-func enqueueRaw(b *bench, n int64, goroutines int) (float64, error) {
-	began := time.Now()
-	err := b.run("asynq-enqueue", n, 0, goroutines)
-	return float64(n) / time.Since(began).Seconds(), err
-}
-
-// pickup is a quantile of the time from enqueue to the start of the handler, in ms.
-func pickup(b *bench, n int64, system string, quantile float64) (float64, error) {
-	var said bytes.Buffer
-	worker, err := b.startOut(&said, system+"-worker", 10)
-	if err != nil {
-		return 0, err
-	}
-	time.Sleep(time.Second) // idle
-	if err := b.run(system+"-drip", n); err != nil {
-		return 0, err
-	}
-	left := b.leftRaw
-	if system == "weir" {
-		left = func(int64) (int64, error) { return 0, nil }
-	}
-	err = until(time.Minute, func() bool { l, err := left(n); return l == 0 && err == nil })
-	if _, stopErr := worker.stop(); err != nil || stopErr != nil {
-		return 0, errors.Join(err, stopErr)
-	}
-	var waits []float64
-	for lines := bufio.NewScanner(&said); lines.Scan(); {
-		ns, err := strconv.ParseInt(lines.Text(), 10, 64)
-		if err != nil {
-			return 0, err
-		}
-		waits = append(waits, float64(ns)/1e6)
-	}
-	if len(waits) == 0 {
-		return 0, errors.New("no task was run")
-	}
-	slices.Sort(waits)
-	return waits[min(len(waits)-1, int(quantile*float64(len(waits))))], nil
-}
-
-// wide is how many tasks are in flight at once, of n.
-func wide(n int64) int64 { return n / 6 }
-
-func wideOurs(b *bench, n int64) (float64, error) {
-	if err := b.run("weir-enqueue", "noop", batchName, n, 1000); err != nil {
-		return 0, err
-	}
-	return b.rate(n, wide(n), b.leftOurs, "weir-worker", wide(n))
-}
-
-func wideRaw(b *bench, n int64) (float64, error) {
-	if err := b.run("asynq-enqueue", n, 1000, senders); err != nil {
-		return 0, err
-	}
-	return b.rate(n, wide(n), b.leftRaw, "asynq-worker", wide(n))
-}
-
-// articleOurs is the time from the first enqueue to the last outcome, with two workers.
-func articleOurs(b *bench, n int64) (float64, error) {
-	return article(b, n, "weir-worker", func() error {
-		return b.run("weir-enqueue", "noop", batchName, n, 1000)
-	}, b.leftOurs)
-}
-
-func articleRaw(b *bench, n int64) (float64, error) {
-	return article(b, n, "asynq-worker", func() error { return b.run("asynq-enqueue", n, 1000, senders) }, b.leftRaw)
-}
-
-func article(b *bench, n int64, role string, enqueue func() error, left func(int64) (int64, error)) (float64, error) {
-	var workers []*process
-	for range 2 {
-		w, err := b.start(role, 25)
-		if err != nil {
-			return 0, err
-		}
-		workers = append(workers, w)
-	}
-	time.Sleep(2 * time.Second) // idle
-	began := time.Now()
-	err := enqueue()
-	if err == nil {
-		err = until(5*time.Minute, func() bool { l, err := left(n); return l == 0 && err == nil })
-	}
-	took := time.Since(began)
-	for _, w := range workers {
-		_, stopErr := w.stop()
-		err = errors.Join(err, stopErr)
-	}
-	return took.Seconds(), err
 }

@@ -1,8 +1,9 @@
-// Plot draws how a lane followed its service: it reads the CSV that the scenarios with
-// nginx write, and writes an SVG. It is a module of its own, so that whoever uses weir
+// Plot draws how a lane followed its service, from the CSV that the scenarios with nginx
+// write, or how speed and cost grow, from that of the bench's curves, as an SVG. It is a module of its own, so that whoever uses weir
 // does not depend on what draws.
 //
-//	go run . <flow.csv >flow.svg
+//	go run . flow <flow.csv >flow.svg
+//	go run . scale <scale.csv >scale.svg
 package main
 
 import (
@@ -41,13 +42,18 @@ var colors = map[int]color.Color{
 }
 
 func main() {
-	if err := run(os.Stdin, os.Stdout); err != nil {
+	drawings := map[string]func(io.Reader, io.Writer) error{"flow": drawFlow, "scale": drawScale}
+	if len(os.Args) != 2 || drawings[os.Args[1]] == nil {
+		fmt.Fprintln(os.Stderr, "usage: plot flow|scale <CSV >SVG")
+		os.Exit(2)
+	}
+	if err := drawings[os.Args[1]](os.Stdin, os.Stdout); err != nil {
 		fmt.Fprintln(os.Stderr, "plot:", err)
 		os.Exit(1)
 	}
 }
 
-func run(in io.Reader, out io.Writer) error {
+func drawFlow(in io.Reader, out io.Writer) error {
 	all, err := read(in)
 	if err != nil {
 		return err
@@ -61,12 +67,19 @@ func run(in io.Reader, out io.Writer) error {
 		rows[i] = []*plot.Plot{drawn}
 	}
 	rows[len(rows)-1][0].X.Label.Text = "seconds"
-	canvas := vgsvg.New(18*vg.Centimeter, 16*vg.Centimeter)
 	tiles := draw.Tiles{Rows: len(rows), Cols: 1, PadY: 3 * vg.Millimeter, PadTop: 3 * vg.Millimeter, PadRight: 3 * vg.Millimeter}
+	return write(out, rows, tiles, 18*vg.Centimeter, 16*vg.Centimeter)
+}
+
+// write draws plots as tiles.
+func write(out io.Writer, rows [][]*plot.Plot, tiles draw.Tiles, width, height vg.Length) error {
+	canvas := vgsvg.New(width, height)
 	for i, row := range plot.Align(rows, tiles, draw.New(canvas)) {
-		rows[i][0].Draw(row[0])
+		for j, tile := range row {
+			rows[i][j].Draw(tile)
+		}
 	}
-	_, err = canvas.WriteTo(out)
+	_, err := canvas.WriteTo(out)
 	return err
 }
 
