@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+	"github.com/weir-tasks/weir/internal/together"
 	"github.com/weir-tasks/weir/tasks"
 )
 
@@ -35,7 +36,7 @@ type Terms struct {
 
 // Begin asks whether an attempt may run, and under which terms.
 func (l *Ledger) Begin(ctx context.Context, name string, seq int64) (Admission, Terms, error) {
-	r, err := l.begins.do(ctx, asked{name, seq})
+	r, err := l.begins.Do(ctx, asked{name, seq})
 	if err != nil {
 		return 0, Terms{}, fmt.Errorf("begin task %s: %w", TaskID(name, seq), err)
 	}
@@ -46,7 +47,7 @@ func (l *Ledger) Begin(ctx context.Context, name string, seq int64) (Admission, 
 // dies before its outcome or Rest, the task is to blame.
 func (l *Ledger) BeginAlone(ctx context.Context, name string, seq int64) (Admission, Terms, error) {
 	c := beginCall(asked{name, seq}.segment(), "1")
-	r, err := l.admissions(beginScript.Run(ctx, l.rdb, c.keys, append(c.args, seq)...), 1)
+	r, err := l.admissions(beginScript.Run(ctx, l.rdb, c.Keys, append(c.Args, seq)...), 1)
 	if err != nil {
 		return 0, Terms{}, fmt.Errorf("begin task %s: %w", TaskID(name, seq), err)
 	}
@@ -67,13 +68,13 @@ type admitted struct {
 func (a asked) segment() span { return span{a.name, a.seq / segment} }
 
 // beginCall begins tasks of one segment.
-func beginCall(of span, alone string) *scriptCall {
-	return &scriptCall{keys: []string{batchKey(of.name), of.bits(), suspectsKey(of.name)}, args: []any{of.k, segment, alone, aloneFrom}}
+func beginCall(of span, alone string) *together.Call {
+	return &together.Call{Keys: []string{batchKey(of.name), of.bits(), suspectsKey(of.name)}, Args: []any{of.k, segment, alone, aloneFrom}}
 }
 
 // recordCall records outcomes of one segment.
-func recordCall(of span) *scriptCall {
-	return &scriptCall{keys: []string{batchKey(of.name), of.bits(), outKey(of.name), deadKey(of.name), suspectsKey(of.name)}, args: []any{of.k, segment}}
+func recordCall(of span) *together.Call {
+	return &together.Call{Keys: []string{batchKey(of.name), of.bits(), outKey(of.name), deadKey(of.name), suspectsKey(of.name)}, Args: []any{of.k, segment}}
 }
 
 // admissions reads the answer of begin.lua, for n tasks.
@@ -124,7 +125,7 @@ func (l *Ledger) options(raw string) (*Options, error) {
 // if unknown. payload goes with a failed outcome into the dead letters.
 // ErrNotFound if the batch is gone.
 func (l *Ledger) Record(ctx context.Context, name string, o *Outcome, wait time.Duration, payload []byte) (first bool, err error) {
-	n, err := l.records.do(ctx, entry{name, o, wait, payload})
+	n, err := l.records.Do(ctx, entry{name, o, wait, payload})
 	if err == nil {
 		first, err = l.recorded(ctx, name, n)
 	}
@@ -143,8 +144,8 @@ func (l *Ledger) recordAll(ctx context.Context, name string, outcomes []*Outcome
 	}
 	for i, a := range l.recordEntries(ctx, entries) {
 		first := false
-		if err = a.err; err == nil {
-			first, err = l.recorded(ctx, name, a.value)
+		if err = a.Err; err == nil {
+			first, err = l.recorded(ctx, name, a.Value)
 		}
 		if err != nil {
 			return firsts, fmt.Errorf("record task %s: %w", TaskID(name, outcomes[i].Seq), err)

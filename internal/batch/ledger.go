@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+	"github.com/weir-tasks/weir/internal/together"
 )
 
 // ErrNotFound says that Redis has no batch of that name.
@@ -64,15 +65,15 @@ type Ledger struct {
 	mu     sync.Mutex
 	parsed map[string]*Options // by their JSON
 
-	begins  together[asked, admitted]
-	records together[entry, int64]
+	begins  *together.Asker[asked, admitted]
+	records *together.Asker[entry, int64]
 }
 
 // NewLedger returns the ledger kept in rdb.
 func NewLedger(rdb redis.UniversalClient) *Ledger {
 	l := &Ledger{rdb: rdb, parsed: make(map[string]*Options)}
-	l.begins.send = l.beginAll
-	l.records.send = l.recordEntries
+	l.begins = together.NewAsker(l.beginAll)
+	l.records = together.NewAsker(l.recordEntries)
 	return l
 }
 
