@@ -169,7 +169,7 @@ func (g *Gate) stopped() bool {
 // EvalSha runs a script by hash: asynq's way to do nearly everything.
 func (g *Gate) EvalSha(ctx context.Context, sha string, keys []string, args ...any) *redis.Cmd {
 	if isDequeue(keys) {
-		return g.dequeue(ctx, sha, args)
+		return g.dequeue(ctx)
 	}
 	if kind, ok := isForward(keys); ok {
 		return g.forward(ctx, kind, args)
@@ -205,21 +205,16 @@ func (g *Gate) ack(ctx context.Context, keys []string, args []any, send func(con
 
 // Eval runs a script by its text: asynq's way when Redis did not know the hash.
 func (g *Gate) Eval(ctx context.Context, src string, keys []string, args ...any) *redis.Cmd {
+	if isDequeue(keys) {
+		return g.dequeue(ctx)
+	}
 	if kind, ok := isForward(keys); ok {
 		return g.forward(ctx, kind, args)
 	}
-	if !isDequeue(keys) {
-		keys = g.requeued(keys, args)
-		return g.ack(ctx, keys, args, func(ctx context.Context) *redis.Cmd {
-			return g.UniversalClient.Eval(ctx, src, keys, args...)
-		})
-	}
-	sha, err := g.rdb.ScriptLoad(ctx, src).Result()
-	if err != nil {
-		g.backOff(err) // asynq asks again at once
-		return failed(ctx, fmt.Errorf("load asynq's script: %w", err))
-	}
-	return g.EvalSha(ctx, sha, keys, args...)
+	keys = g.requeued(keys, args)
+	return g.ack(ctx, keys, args, func(ctx context.Context) *redis.Cmd {
+		return g.UniversalClient.Eval(ctx, src, keys, args...)
+	})
 }
 
 // alive returns ctx, or one that still lives a while where ctx was cancelled.

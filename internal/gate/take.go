@@ -2,17 +2,24 @@ package gate
 
 import (
 	"context"
-	"errors"
+	_ "embed"
 	"fmt"
 	"time"
 
 	"github.com/redis/go-redis/v9"
 	"github.com/weir-tasks/weir/internal/queue"
+	"github.com/weir-tasks/weir/internal/together"
+)
+
+var (
+	//go:embed lua/take.lua
+	takeSrc    string
+	takeScript = redis.NewScript(takeSrc)
 )
 
 // dequeue answers asynq's request for a task: with one, with redis.Nil when the
 // gate stops or patience ends, or with an error, after a wait.
-func (g *Gate) dequeue(ctx context.Context, sha string, args []any) *redis.Cmd {
+func (g *Gate) dequeue(ctx context.Context) *redis.Cmd {
 	timer := time.NewTimer(patience)
 	defer timer.Stop()
 	for {
@@ -30,11 +37,9 @@ func (g *Gate) dequeue(ctx context.Context, sha string, args []any) *redis.Cmd {
 			cmd.SetVal(msg)
 			return cmd
 		}
-		took, err := g.take(ctx, sha, args)
+		took, err := g.take(ctx)
 		if err != nil {
-			if !noScript(err) {
-				g.backOff(err)
-			}
+			g.backOff(err)
 			return failed(ctx, err)
 		}
 		if took {
@@ -66,26 +71,41 @@ func (g *Gate) hand() (msg string, ok bool) {
 }
 
 // take fetches tasks of lanes that have work and permits, in one pipeline.
-func (g *Gate) take(ctx context.Context, sha string, args []any) (took bool, err error) {
+func (g *Gate) take(ctx context.Context) (took bool, err error) {
 	turns := g.turns()
 	if len(turns) == 0 {
 		return false, nil
 	}
 	now := time.Now()
 	lease := g.sign.Lease(now.Add(30 * time.Second).Unix())
-	pipe := g.rdb.Pipeline()
+	var calls []*together.Call
 	for _, t := range turns {
-		lane := t.of.lane
-		for _, p := range t.lists {
-			keys := []string{p.List(lane), queue.Paused(lane), queue.Active(lane), queue.Lease(lane)}
-			t.cmds = append(t.cmds, pipe.EvalSha(ctx, sha, keys, lease, queue.TaskPrefix(lane)))
-		}
+		calls = append(calls, t.take(lease)...)
 	}
-	_, _ = pipe.Exec(ctx) // each command has its own error
+	together.Run(ctx, g.rdb, takeScript, calls)
 	took, strange, err := g.collectAll(turns, lease, now)
 	g.noteShared(ctx) // before such a task can end, and leave nothing to tell of it
 	g.postpone(ctx, strange)
 	return took, err
+}
+
+// take is the calls that take what is asked of one lane: one for each of its lists.
+func (t *turnOf) take(lease string) (calls []*together.Call) {
+	var asked [len(queue.Priorities)]int
+	for _, p := range t.lists {
+		asked[p]++
+	}
+	lane := t.of.lane
+	for _, p := range queue.Priorities {
+		if asked[p] > 0 {
+			t.calls[p] = &together.Call{
+				Keys: []string{p.List(lane), queue.Paused(lane), queue.Active(lane), queue.Lease(lane)},
+				Args: []any{lease, queue.TaskPrefix(lane), asked[p]},
+			}
+			calls = append(calls, t.calls[p])
+		}
+	}
+	return calls
 }
 
 // collectAll keeps the tasks that came; strange are those of types unknown here.
@@ -105,13 +125,7 @@ func (g *Gate) collectAll(turns []*turnOf, lease string, now time.Time) (took bo
 	}
 	// A lane that failed is asked again after the next look that finds work in it: one
 	// that is broken must not hold up the others.
-	if noScript(err) {
-		for _, t := range turns {
-			for _, p := range t.lists {
-				g.found(t.of.lane, p) // asynq calls again at once, with the script
-			}
-		}
-	} else if answered {
+	if answered {
 		g.failing = 0
 		return took, nil, nil
 	}
@@ -120,8 +134,8 @@ func (g *Gate) collectAll(turns []*turnOf, lease string, now time.Time) (took bo
 
 func noScript(err error) bool { return redis.HasErrorPrefix(err, "NOSCRIPT") }
 
-// worse is the error to report of two: with NOSCRIPT asynq sends the script, so
-// that the next call heals.
+// worse is the error to report of two: what a missing script keeps from being done, its
+// being sent heals.
 func worse(a, b error) error {
 	if a == nil || noScript(b) {
 		return b
@@ -131,35 +145,44 @@ func worse(a, b error) error {
 
 // collect keeps the tasks that came for one lane and returns the other permits.
 func (g *Gate) collect(t *turnOf, lease string, now time.Time) (got int, err error) {
-	lane, gave := t.of.lane, make([]bool, len(t.cmds))
-	for i, cmd := range t.cmds {
-		msg, cmdErr := cmd.Text()
-		switch {
-		case errors.Is(cmdErr, redis.Nil): // the lane is empty or paused
-		case cmdErr != nil:
-			err = cmdErr
-		default:
-			got++
-			gave[i] = true
-			m, err := queue.Decode(msg)
-			if err != nil {
-				// asynq would refuse it likewise. Its ID is not known here: rescue, which
-				// sees that it stays active, sets it aside.
-				g.opts.Log.Error("a task of this lane cannot be decoded; it will be set aside", "lane", lane)
-				g.lanes.Return(lane, 1)
-				continue
-			}
-			g.noteTask(lane, m)
-			g.learn(lane, g.opts.Governed != nil && g.opts.Governed(m.Type))
-			taken := task{lane: lane, list: t.lists[i], id: m.ID, msg: msg, lease: lease, took: now}
-			if g.opts.Knows != nil && !g.opts.Knows(m.Type) {
-				g.opts.Unknown(m.Type, lane)
-				g.strange = append(g.strange, taken)
-				g.lanes.Return(lane, 1)
-				continue
-			}
-			g.taken = append(g.taken, taken)
+	var messages [len(queue.Priorities)][]any
+	for p, call := range t.calls {
+		if call == nil {
+			continue
 		}
+		came, callErr := call.Cmd.Slice()
+		if callErr != nil {
+			err = callErr
+		}
+		messages[p] = came
+	}
+	lane, gave := t.of.lane, make([]bool, len(t.lists))
+	for i, p := range t.lists {
+		if len(messages[p]) == 0 { // the list is empty, or its lane paused
+			continue
+		}
+		msg, _ := messages[p][0].(string)
+		messages[p] = messages[p][1:]
+		got++
+		gave[i] = true
+		m, err := queue.Decode(msg)
+		if err != nil {
+			// asynq would refuse it likewise. Its ID is not known here: rescue, which
+			// sees that it stays active, sets it aside.
+			g.opts.Log.Error("a task of this lane cannot be read; it will be set aside", "lane", lane)
+			g.lanes.Return(lane, 1)
+			continue
+		}
+		g.noteTask(lane, m)
+		g.learn(lane, g.opts.Governed != nil && g.opts.Governed(m.Type))
+		taken := task{lane: lane, list: p, id: m.ID, msg: msg, lease: lease, took: now}
+		if g.opts.Knows != nil && !g.opts.Knows(m.Type) {
+			g.opts.Unknown(m.Type, lane)
+			g.strange = append(g.strange, taken)
+			g.lanes.Return(lane, 1)
+			continue
+		}
+		g.taken = append(g.taken, taken)
 	}
 	g.answered(t, gave)
 	g.lanes.Return(lane, len(gave)-got)

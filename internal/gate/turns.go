@@ -3,8 +3,8 @@ package gate
 import (
 	"container/heap"
 
-	"github.com/redis/go-redis/v9"
 	"github.com/weir-tasks/weir/internal/queue"
+	"github.com/weir-tasks/weir/internal/together"
 )
 
 // Lanes take turns by weight, and so do the lists of one lane by the share of their
@@ -141,7 +141,7 @@ func (g *Gate) next() *work {
 type turnOf struct {
 	of    *work
 	lists []queue.Priority // of each task asked for
-	cmds  []*redis.Cmd
+	calls [len(queue.Priorities)]*together.Call
 }
 
 // turns decides how many tasks to ask of which lanes and lists, and takes the permits. The

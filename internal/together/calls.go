@@ -72,7 +72,13 @@ func Run(ctx context.Context, rdb redis.UniversalClient, script *redis.Script, c
 		}
 		_, _ = pipe.Exec(ctx) // each command has its own error
 		missing = slices.DeleteFunc(slices.Clone(calls), func(s *Call) bool { return !redis.HasErrorPrefix(s.Cmd.Err(), "NOSCRIPT") })
-		if len(missing) == 0 || script.Load(ctx, rdb).Err() != nil {
+		if len(missing) == 0 {
+			return
+		}
+		if err := script.Load(ctx, rdb).Err(); err != nil {
+			for _, s := range missing {
+				s.Cmd.SetErr(err)
+			}
 			return
 		}
 	}

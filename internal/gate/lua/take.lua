@@ -1,0 +1,38 @@
+-- take.lua: asynq's dequeue of one list, so many times.
+-- KEYS[1] the list                KEYS[2] asynq:{LANE}:paused
+-- KEYS[3] asynq:{LANE}:active     KEYS[4] asynq:{LANE}:lease
+-- ARGV[1] the end of the lease, with the worker's mark
+-- ARGV[2] asynq:{LANE}:t:  ARGV[3] how many
+-- Returns the message of each task taken, in their order: fewer where the list has no
+-- more, nil for an ID that has none. None while the lane is paused.
+if redis.call('EXISTS', KEYS[2]) == 1 then
+  return {}
+end
+local list = redis.call('LRANGE', KEYS[1], -ARGV[3], -1)
+if #list == 0 then
+  return list
+end
+local ids = {}
+for i = #list, 1, -1 do -- the next one is at the tail
+  ids[#ids + 1] = list[i]
+end
+redis.call('LPUSH', KEYS[3], unpack(ids))
+redis.call('LTRIM', KEYS[1], 0, -1 - #ids)
+
+local messages, leases = {}, {}
+for i, id in ipairs(ids) do
+  local key = ARGV[2] .. id
+  messages[i] = false
+  -- What is no hash must not keep the others from being handed out: it stays active
+  -- without a lease, as asynq leaves it.
+  if type(redis.pcall('HSET', key, 'state', 'active')) == 'number' then
+    redis.call('HDEL', key, 'pending_since')
+    leases[#leases + 1] = ARGV[1]
+    leases[#leases + 1] = id
+    messages[i] = redis.call('HGET', key, 'msg')
+  end
+end
+if #leases > 0 then
+  redis.call('ZADD', KEYS[4], unpack(leases))
+end
+return messages
