@@ -45,15 +45,7 @@ func (l *Ledger) recordEntries(ctx context.Context, entries []entry) []together.
 		calls.Add(e.segment(), i, size, args...)
 	}
 	for _, c := range calls.Run(ctx, l.rdb, recordScript) {
-		codes, err := c.Cmd.Int64Slice()
-		if err == nil && len(codes) != len(c.Places) {
-			err = orShape(nil)
-		}
-		for k, place := range c.Places {
-			if answers[place].Err = err; err == nil {
-				answers[place].Value = codes[k]
-			}
-		}
+		c.Numbers(answers)
 	}
 	return answers
 }

@@ -59,7 +59,7 @@ func (g *Gate) safe(h *holding) bool {
 }
 
 // hold notes a task that is handed to asynq. The caller has g.mu.
-func (g *Gate) hold(t task) { g.held[claimKey(t.lane, t.id)] = &holding{list: t.list, proof: t.took} }
+func (g *Gate) hold(t task) { g.held[taskKey{t.lane, t.id}] = &holding{list: t.list, proof: t.took} }
 
 // ZAddXX is how asynq extends leases. The gate extends those that are still its own.
 func (g *Gate) ZAddXX(ctx context.Context, key string, members ...redis.Z) *redis.IntCmd {
@@ -90,7 +90,7 @@ func (g *Gate) extended(lane string, now time.Time, members []redis.Z, whose []i
 	g.mu.Lock()
 	for i, z := range members {
 		id, _ := z.Member.(string)
-		h := g.held[claimKey(lane, id)]
+		h := g.held[taskKey{lane, id}]
 		switch {
 		case h == nil || i >= len(whose):
 		case whose[i] == 1:
@@ -115,7 +115,7 @@ func (g *Gate) fenced(ctx context.Context, keys []string, args []any, again bool
 	if !ok {
 		return false, func(error) {}
 	}
-	key := claimKey(lane, id)
+	key := taskKey{lane, id}
 	g.mu.Lock()
 	h := g.held[key]
 	tried, safe := h != nil && h.tried, h == nil || g.safe(h)
@@ -143,12 +143,12 @@ func (g *Gate) fenced(ctx context.Context, keys []string, args []any, again bool
 // Those of any other script stay as they are.
 func (g *Gate) requeued(keys []string, args []any) []string {
 	lane, id, ok := ackOf(keys, args)
-	if !ok || keys[2] != queue.Pending(lane) {
+	if !ok || !queue.Is(keys[2], lane, "pending") {
 		return keys
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	h := g.held[claimKey(lane, id)]
+	h := g.held[taskKey{lane, id}]
 	if h == nil {
 		return keys
 	}
@@ -158,7 +158,7 @@ func (g *Gate) requeued(keys []string, args []any) []string {
 }
 
 // acked notes how an ack went, of the delivery h and no later one.
-func (g *Gate) acked(key string, h *holding, err error) {
+func (g *Gate) acked(key taskKey, h *holding, err error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	switch {
@@ -187,9 +187,8 @@ func ackOf(keys []string, args []any) (lane, id string, ok bool) {
 	if !ok {
 		return "", "", false
 	}
-	task := queue.TaskPrefix(lane) + id
 	for _, key := range keys[:min(len(keys), 4)] {
-		if key == task {
+		if queue.IsTask(key, lane, id) {
 			return lane, id, true
 		}
 	}

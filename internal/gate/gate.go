@@ -12,6 +12,7 @@ import (
 	"github.com/redis/go-redis/v9"
 	"github.com/weir-tasks/weir/internal/lane"
 	"github.com/weir-tasks/weir/internal/queue"
+	"github.com/weir-tasks/weir/internal/together"
 )
 
 // Placeholder is the queue that the asynq.Server is configured with. No task ever
@@ -67,6 +68,7 @@ type Gate struct {
 	lanes *lane.Set
 	opts  Options
 	sign  queue.Mark // this worker's, in the leases of its tasks
+	dones *together.Asker[ending, int64]
 
 	stop     chan struct{}
 	stopOnce sync.Once
@@ -75,24 +77,24 @@ type Gate struct {
 	looking  sync.Mutex     // at the kinds of lanes
 
 	mu        sync.Mutex
-	known     []string             // lanes in use
-	work      map[string]*work     // of lanes that have tasks, or had some
-	order     order                // those of them whose turn may come
-	now       int64                // where their order stands
-	turned    int64                // how often it has changed
-	weights   map[string]int       // of lanes; 1 if none
-	taken     []task               // taken from Redis, not yet handed to asynq
-	strange   []task               // taken, of types unknown here; only during collectAll
-	claims    map[string][]*Permit // of deliveries that have not reached their handler
-	held      map[string]*holding  // tasks that asynq has
-	beat      time.Time            // when this worker told Redis that it lives
-	news      []string             // lanes found to be governed, which others do not know yet
-	touched   map[string]bool      // lanes of which a task was taken since the last look
-	shared    map[string]bool      // lanes in which others enqueue, as Redis knows
-	strangers map[string]bool      // those that it does not know of yet
-	forwarded map[string]time.Time // when due tasks of a kind were looked for
-	failing   int                  // dequeues failed in a row
-	holds     int                  // callers of Hold for whom nothing is taken
+	known     []string              // lanes in use
+	work      map[string]*work      // of lanes that have tasks, or had some
+	order     order                 // those of them whose turn may come
+	now       int64                 // where their order stands
+	turned    int64                 // how often it has changed
+	weights   map[string]int        // of lanes; 1 if none
+	taken     []task                // taken from Redis, not yet handed to asynq
+	strange   []task                // taken, of types unknown here; only during collectAll
+	claims    map[taskKey][]*Permit // of deliveries that have not reached their handler
+	held      map[taskKey]*holding  // tasks that asynq has
+	beat      time.Time             // when this worker told Redis that it lives
+	news      []string              // lanes found to be governed, which others do not know yet
+	touched   map[string]bool       // lanes of which a task was taken since the last look
+	shared    map[string]bool       // lanes in which others enqueue, as Redis knows
+	strangers map[string]bool       // those that it does not know of yet
+	forwarded map[string]time.Time  // when due tasks of a kind were looked for
+	failing   int                   // dequeues failed in a row
+	holds     int                   // callers of Hold for whom nothing is taken
 }
 
 // task is a message taken from a lane.
@@ -112,7 +114,7 @@ func New(rdb, fast redis.UniversalClient, lanes *lane.Set, opts Options) *Gate {
 	if opts.Trouble == nil {
 		opts.Trouble = func(error, time.Duration) {}
 	}
-	return &Gate{
+	g := &Gate{
 		UniversalClient: fast,
 		rdb:             rdb,
 		lanes:           lanes,
@@ -121,13 +123,15 @@ func New(rdb, fast redis.UniversalClient, lanes *lane.Set, opts Options) *Gate {
 		woken:           make(chan struct{}, 1),
 		work:            make(map[string]*work),
 		forwarded:       make(map[string]time.Time),
-		claims:          make(map[string][]*Permit),
-		held:            make(map[string]*holding),
+		claims:          make(map[taskKey][]*Permit),
+		held:            make(map[taskKey]*holding),
 		touched:         make(map[string]bool),
 		shared:          make(map[string]bool),
 		strangers:       make(map[string]bool),
 		sign:            queue.NewMark(),
 	}
+	g.dones = together.NewAsker(g.doneAll)
+	return g
 }
 
 // Mark is this worker's in the leases of its tasks.
@@ -174,6 +178,9 @@ func (g *Gate) EvalSha(ctx context.Context, sha string, keys []string, args ...a
 	if kind, ok := isForward(keys); ok {
 		return g.forward(ctx, kind, args)
 	}
+	if cmd, ours := g.done(ctx, keys, args); ours {
+		return cmd
+	}
 	keys = g.requeued(keys, args)
 	return g.ack(ctx, keys, args, func(ctx context.Context) *redis.Cmd {
 		return g.UniversalClient.EvalSha(ctx, sha, keys, args...)
@@ -190,9 +197,7 @@ func (g *Gate) ack(ctx context.Context, keys []string, args []any, send func(con
 	defer cancel()
 	fenced, sent := g.fenced(ctx, keys, args, again)
 	if fenced {
-		cmd := redis.NewCmd(ctx)
-		cmd.SetVal("OK")
-		return cmd
+		return settled(ctx)
 	}
 	cmd := send(ctx)
 	if redis.HasErrorPrefix(cmd.Err(), "NOT FOUND") {
@@ -223,6 +228,13 @@ func alive(ctx context.Context) (context.Context, context.CancelFunc) {
 		return context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	}
 	return ctx, func() {}
+}
+
+// settled is the answer to an ack of a task with which there is nothing more to do.
+func settled(ctx context.Context) *redis.Cmd {
+	cmd := redis.NewCmd(ctx)
+	cmd.SetVal("OK")
+	return cmd
 }
 
 func failed(ctx context.Context, err error) *redis.Cmd {

@@ -10,7 +10,7 @@ func isDequeue(keys []string) bool {
 		return false
 	}
 	lane, ok := queue.LaneOf(keys[0])
-	return ok && keys[1] == queue.Paused(lane) && keys[2] == queue.Active(lane) && keys[3] == queue.Lease(lane)
+	return ok && queue.Is(keys[1], lane, "paused") && queue.Is(keys[2], lane, "active") && queue.Is(keys[3], lane, "lease")
 }
 
 // isForward recognises asynq's forwarding of due tasks, and says of which kind.
@@ -23,7 +23,7 @@ func isForward(keys []string) (kind string, ok bool) {
 		return "", false
 	}
 	for _, kind := range []string{"scheduled", "retry"} {
-		if keys[0] == delayedKey(lane, kind) {
+		if queue.Is(keys[0], lane, kind) {
 			return kind, true
 		}
 	}

@@ -22,28 +22,30 @@ import (
 
 func TestMain(m *testing.M) {
 	var err error
-	if dequeueSrc, forwardSrc, err = scriptsOfAsynq(); err != nil {
+	if dequeueSrc, forwardSrc, asynqDoneSrc, err = scriptsOfAsynq(); err != nil {
 		panic(err)
 	}
 	conntest.Main(m)
 }
 
 // asynq's own scripts, as its server sent them.
-var dequeueSrc, forwardSrc string
+var dequeueSrc, forwardSrc, asynqDoneSrc string
 
 var errEnough = errors.New("enough")
 
-func scriptsOfAsynq() (dequeue, forward string, err error) {
+func scriptsOfAsynq() (dequeue, forward, done string, err error) {
 	e, err := conn.StartEmbedded()
 	if err != nil {
-		return "", "", err
+		return "", "", "", err
 	}
 	defer e.Close()
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
 	seen := make(chan func(), 100)
-	r := &recorder{UniversalClient: e.Client(), eval: func(src string, keys []string) {
-		if isDequeue(keys) {
+	r := &recorder{UniversalClient: e.Client(), eval: func(src string, keys []string, args []any) {
+		if _, ok := endingOf(keys, args); ok {
+			seen <- func() { done = src }
+		} else if isDequeue(keys) {
 			seen <- func() { dequeue = src }
 		} else if _, ok := isForward(keys); ok {
 			seen <- func() { forward = src }
@@ -53,37 +55,40 @@ func scriptsOfAsynq() (dequeue, forward string, err error) {
 		Concurrency: 1, Queues: map[string]int{"q": 1}, LogLevel: asynq.FatalLevel, DelayedTaskCheckInterval: time.Millisecond,
 	})
 	if err := s.Start(asynq.HandlerFunc(func(context.Context, *asynq.Task) error { return nil })); err != nil {
-		return "", "", err
+		return "", "", "", err
 	}
 	defer s.Shutdown()
-	for dequeue == "" || forward == "" {
+	if _, err := asynq.NewClientFromRedisClient(e.Client()).Enqueue(asynq.NewTask("t", nil), asynq.Queue("q")); err != nil {
+		return "", "", "", err
+	}
+	for dequeue == "" || forward == "" || done == "" {
 		select {
 		case note := <-seen:
 			note()
 		case <-ctx.Done():
-			return "", "", errors.New("asynq's server makes no call that the gate recognises: its shape has changed")
+			return "", "", "", errors.New("asynq's server makes no call that the gate recognises: its shape has changed")
 		}
 	}
-	return dequeue, forward, nil
+	return dequeue, forward, done, nil
 }
 
 // recorder is a client that tells of the scripts that go through it.
 type recorder struct {
 	redis.UniversalClient
-	eval    func(src string, keys []string)
-	evalSha func(sha string, keys []string)
+	eval    func(src string, keys []string, args []any)
+	evalSha func(sha string, keys []string, args []any)
 }
 
 func (r *recorder) Eval(ctx context.Context, src string, keys []string, args ...any) *redis.Cmd {
 	if r.eval != nil {
-		r.eval(src, keys)
+		r.eval(src, keys, args)
 	}
 	return r.UniversalClient.Eval(ctx, src, keys, args...)
 }
 
 func (r *recorder) EvalSha(ctx context.Context, sha string, keys []string, args ...any) *redis.Cmd {
 	if r.evalSha != nil {
-		r.evalSha(sha, keys)
+		r.evalSha(sha, keys, args)
 	}
 	return r.UniversalClient.EvalSha(ctx, sha, keys, args...)
 }

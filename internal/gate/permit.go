@@ -41,14 +41,15 @@ func (g *Gate) Acquire(ctx context.Context, name string) (*lane.Call, error) {
 	return g.lanes.Acquire(ctx, name)
 }
 
-func claimKey(lane, id string) string { return lane + "\x00" + id }
+// taskKey names a task.
+type taskKey struct{ lane, id string }
 
 // Claim takes over the permit of a task that has reached its handler, who
 // releases it. It is nil for a task that did not come through the gate.
 func (g *Gate) Claim(lane, id string) *Permit {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	key := claimKey(lane, id)
+	key := taskKey{lane, id}
 	unclaimed := g.claims[key]
 	if len(unclaimed) == 0 {
 		return nil
@@ -58,7 +59,7 @@ func (g *Gate) Claim(lane, id string) *Permit {
 	return p
 }
 
-func (g *Gate) setClaims(key string, unclaimed []*Permit) {
+func (g *Gate) setClaims(key taskKey, unclaimed []*Permit) {
 	if len(unclaimed) == 0 {
 		delete(g.claims, key)
 		return

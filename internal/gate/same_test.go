@@ -4,13 +4,17 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"math/rand/v2"
 	"slices"
+	"strconv"
 	"testing"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 
 	"github.com/weir-tasks/weir/internal/conn/conntest"
+	"github.com/weir-tasks/weir/internal/lane"
 	"github.com/weir-tasks/weir/internal/queue"
 	"github.com/weir-tasks/weir/internal/together"
 )
@@ -37,17 +41,18 @@ func anyLane(t *testing.T, c redis.UniversalClient, seed uint64) {
 	}
 	for i := range rng.IntN(12) {
 		id := fmt.Sprint("r", i)
-		what := rng.IntN(8)
-		if what != 0 {
+		broken := rng.IntN(6)
+		twice := seed%3 == 0 // and then each that is active has its lease
+		if broken != 0 || twice {
 			pipe.LPush(ctx, queue.Active("a"), id)
 		}
-		if what == 1 {
-			pipe.LPush(ctx, queue.Active("a"), id) // twice
+		if broken == 0 && twice {
+			pipe.LPush(ctx, queue.Active("a"), id)
 		}
-		if what != 2 {
+		if broken != 1 || twice {
 			pipe.ZAdd(ctx, queue.Lease("a"), redis.Z{Score: 1000, Member: id})
 		}
-		if what != 3 {
+		if broken != 2 {
 			pipe.HSet(ctx, queue.TaskPrefix("a")+id, "msg", "message of "+id, "state", "active")
 		}
 	}
@@ -130,6 +135,72 @@ func TestTakingManyIsAsynqsDequeueManyTimes(t *testing.T) {
 			got, err := turn.calls[queue.Normal].Cmd.Slice()
 			if err != nil || !slices.Equal(got, want) {
 				t.Errorf("seed %d: took %v, %v; asynq %v", seed, got, err, want)
+			}
+			wantSame(t, seed, c, left)
+		}
+	})
+}
+
+// Closing many tasks at once leaves in Redis what asynq's done of each leaves, of those
+// that have a lease of this worker's. The others stay as they are.
+func TestClosingManyIsAsynqsDoneOfEach(t *testing.T) {
+	t.Parallel()
+	conntest.Both(t, func(t *testing.T, c redis.UniversalClient) {
+		ctx := t.Context()
+		g := New(c, c, lane.NewSet("w", 1), Options{})
+		mark, err := strconv.ParseFloat(g.sign.Fraction(), 64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		asynqs := redis.NewScript(asynqDoneSrc)
+		for seed := range uint64(seeds) {
+			rng := rand.New(rand.NewPCG(seed, 1))
+			ids := append(numbered("r", 12), "nobody")
+			rng.Shuffle(len(ids), func(i, j int) { ids[i], ids[j] = ids[j], ids[i] })
+			ids = ids[:1+rng.IntN(len(ids))]
+			total := rng.IntN(3)
+			fill := func() (endings []ending) {
+				anyLane(t, c, seed)
+				if total > 0 {
+					c.Set(ctx, "asynq:{a}:processed", []int64{0, 7, math.MaxInt64}[total], 0)
+				}
+				for i, z := range c.ZRangeWithScores(ctx, queue.Lease("a"), 0, -1).Val() {
+					if i%3 > 0 {
+						z.Score += mark
+					}
+					c.ZAdd(ctx, queue.Lease("a"), z)
+				}
+				for _, id := range ids {
+					endings = append(endings, ending{
+						taskKey: taskKey{"a", id},
+						keys:    []string{queue.Active("a"), queue.Lease("a"), queue.TaskPrefix("a") + id, "asynq:{a}:processed:2030-01-01", "asynq:{a}:processed"},
+						args:    []any{id, time.Now().Add(time.Hour).Unix(), math.MaxInt64},
+					})
+				}
+				return endings
+			}
+			want := make([]int64, len(ids))
+			for i, e := range fill() {
+				score, err := c.ZScore(ctx, queue.Lease("a"), e.id).Result()
+				switch {
+				case err != nil:
+				case !g.sign.Owns(score):
+					want[i] = -1
+				case c.LPos(ctx, queue.Active("a"), e.id, redis.LPosArgs{}).Err() == nil:
+					want[i] = 1
+					fallthrough
+				default:
+					if err := asynqs.Run(ctx, c, e.keys, e.args...).Err(); err != nil && !redis.HasErrorPrefix(err, "NOT FOUND") {
+						t.Fatal(err)
+					}
+				}
+			}
+			left := everything(t, c)
+
+			for i, a := range g.doneAll(ctx, fill()) {
+				if a.Err != nil || a.Value != want[i] {
+					t.Errorf("seed %d: task %s: %+v, want %d", seed, ids[i], a, want[i])
+				}
 			}
 			wantSame(t, seed, c, left)
 		}

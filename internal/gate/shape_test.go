@@ -18,19 +18,20 @@ import (
 func TestAsynqsCallsHaveTheShapeWeKnow(t *testing.T) {
 	t.Parallel()
 	type call struct {
-		dequeue bool
-		forward string
+		dequeue, done bool
+		forward       string
 	}
 	var mu sync.Mutex
 	seen := make(map[string]map[call]bool) // by script
-	r := &recorder{UniversalClient: conntest.Mini(t), evalSha: func(sha string, keys []string) {
+	r := &recorder{UniversalClient: conntest.Mini(t), evalSha: func(sha string, keys []string, args []any) {
 		mu.Lock()
 		defer mu.Unlock()
 		if seen[sha] == nil {
 			seen[sha] = make(map[call]bool)
 		}
 		kind, _ := isForward(keys)
-		seen[sha][call{isDequeue(keys), kind}] = true
+		_, done := endingOf(keys, args)
+		seen[sha][call{isDequeue(keys), done, kind}] = true
 	}}
 	s := asynq.NewServerFromRedisClient(r, asynq.Config{
 		Concurrency: 4, Queues: map[string]int{"q": 1}, LogLevel: asynq.FatalLevel, ShutdownTimeout: 10 * time.Millisecond,
@@ -78,11 +79,11 @@ func TestAsynqsCallsHaveTheShapeWeKnow(t *testing.T) {
 			count[c]++
 		}
 	}
-	if count[call{dequeue: true}] != 1 || count[call{forward: "retry"}] != 1 || count[call{forward: "scheduled"}] != 1 {
-		t.Errorf("recognised %v; want one script that dequeues, one that forwards", count)
+	if count[call{dequeue: true}] != 1 || count[call{done: true}] != 1 || count[call{forward: "retry"}] != 1 || count[call{forward: "scheduled"}] != 1 {
+		t.Errorf("recognised %v; want one script that dequeues, one that forwards, one that closes", count)
 	}
 	if others := count[call{}]; others < 6 {
-		t.Errorf("saw %d other scripts: done, complete, retry, archive, requeue, enqueue are some", others)
+		t.Errorf("saw %d other scripts: complete, done of a unique one, retry, archive, requeue, enqueue are some", others)
 	}
 }
 

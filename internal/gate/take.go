@@ -64,7 +64,7 @@ func (g *Gate) hand() (msg string, ok bool) {
 	}
 	t := g.taken[0]
 	g.taken = g.taken[1:]
-	key := claimKey(t.lane, t.id)
+	key := taskKey{t.lane, t.id}
 	g.claims[key] = append(g.claims[key], &Permit{lanes: g.lanes, lane: t.lane})
 	g.hold(t)
 	return t.msg, true

@@ -57,16 +57,15 @@ func (g *fixture) take(n int) string {
 		}
 		order.WriteByte(id[0])
 		g.mu.Lock()
-		var key string
+		var key taskKey
 		for key = range g.claims {
-			if strings.HasSuffix(key, "\x00"+id) {
+			if key.id == id {
 				break
 			}
 		}
 		g.mu.Unlock()
-		lane, _, _ := strings.Cut(key, "\x00")
-		g.Claim(lane, id).Release()
-		g.c.LRem(context.Background(), queue.Active(lane), 0, id)
+		g.Claim(key.lane, id).Release()
+		g.c.LRem(context.Background(), queue.Active(key.lane), 0, id)
 	}
 	return order.String()
 }

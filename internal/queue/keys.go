@@ -27,6 +27,23 @@ func LaneOf(pending string) (lane string, ok bool) {
 	return strings.CutSuffix(lane, "}:pending")
 }
 
+// Is says that a key is the lane's of that name, such as "active", or "t:ID". Unlike a
+// comparison it makes no string: every call of asynq's is looked at.
+func Is(key, lane, name string) bool {
+	rest, ok := strings.CutPrefix(key, "asynq:{")
+	if !ok || !strings.HasPrefix(rest, lane) {
+		return false
+	}
+	rest, ok = strings.CutPrefix(rest[len(lane):], "}:")
+	return ok && rest == name
+}
+
+// IsTask says that a key is the task's of that ID.
+func IsTask(key, lane, id string) bool {
+	prefix, ok := strings.CutSuffix(key, id)
+	return ok && Is(prefix, lane, "t:")
+}
+
 // Active is the list of IDs that are being run.
 func Active(lane string) string { return prefix(lane) + "active" }
 

@@ -2,6 +2,7 @@ package together
 
 import (
 	"context"
+	"fmt"
 	"slices"
 
 	"github.com/redis/go-redis/v9"
@@ -49,6 +50,19 @@ func (c *Calls[K]) Add(of K, place, size int, args ...any) {
 	s.Args = append(s.Args, args...)
 	s.Places = append(s.Places, place)
 	s.size += size
+}
+
+// Numbers reads the answer of a call that has a number for each question, into its place.
+func (c *Call) Numbers(answers []Answer[int64]) {
+	numbers, err := c.Cmd.Int64Slice()
+	if err == nil && len(numbers) != len(c.Places) {
+		err = fmt.Errorf("%d numbers in answer to %d questions", len(numbers), len(c.Places))
+	}
+	for i, place := range c.Places {
+		if answers[place].Err = err; err == nil {
+			answers[place].Value = numbers[i]
+		}
+	}
 }
 
 // Run makes the calls, and returns them; see Run.
