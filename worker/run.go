@@ -23,6 +23,7 @@ const graceToLeave = 1500 * time.Millisecond
 // reverse order.
 func run(ctx context.Context, c *config) error {
 	log := c.Logger(os.Stderr)
+	cli.RelaxGC()
 	for name, path := range c.AllowExec {
 		if err := tasks.AllowExec(name, path); err != nil {
 			return cli.UsageError("--allow-exec %s=%s: %w", name, path, err)

@@ -17,6 +17,7 @@ import (
 
 	"github.com/hibiken/asynq"
 	"github.com/weir-tasks/weir"
+	"github.com/weir-tasks/weir/internal/cli"
 	"github.com/weir-tasks/weir/internal/source"
 	"github.com/weir-tasks/weir/tasks"
 	"golang.org/x/sync/errgroup"
@@ -120,7 +121,9 @@ func open(ctx context.Context, addr string) (*weir.Client, error) {
 	return weir.Open(ctx, weir.Options{URL: "redis://" + addr})
 }
 
+// weirWorker is what the command worker is.
 func weirWorker(ctx context.Context, addr string, concurrency int64) error {
+	cli.RelaxGC()
 	c, err := open(ctx, addr)
 	if err != nil {
 		return err
