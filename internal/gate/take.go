@@ -20,8 +20,7 @@ var (
 // dequeue answers asynq's request for a task: with one, with redis.Nil when the
 // gate stops or patience ends, or with an error, after a wait.
 func (g *Gate) dequeue(ctx context.Context) *redis.Cmd {
-	timer := time.NewTimer(patience)
-	defer timer.Stop()
+	var timer *time.Timer // none as long as there are tasks
 	for {
 		if g.stopped() {
 			// What this call took while the gate was stopping.
@@ -44,6 +43,10 @@ func (g *Gate) dequeue(ctx context.Context) *redis.Cmd {
 		}
 		if took {
 			continue
+		}
+		if timer == nil {
+			timer = time.NewTimer(patience)
+			defer timer.Stop()
 		}
 		select {
 		case <-g.woken:
