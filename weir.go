@@ -94,7 +94,7 @@ func Open(ctx context.Context, o Options) (*Client, error) {
 		return nil, errors.Join(fmt.Errorf("set up pipelining: %w", err), c.Close())
 	}
 	c.fast = fast
-	c.ledger = batch.NewLedger(fast)
+	c.ledger = batch.NewLedger(c.rdb)
 	return c, nil
 }
 

@@ -114,7 +114,14 @@ func profile(path string) (stop func()) {
 	if err := pprof.StartCPUProfile(file); err != nil {
 		log.Fatal(err)
 	}
-	return func() { pprof.StopCPUProfile(); _ = file.Close() }
+	return func() {
+		pprof.StopCPUProfile()
+		_ = file.Close()
+		if allocs, err := os.Create(path + ".allocs"); err == nil {
+			_ = pprof.Lookup("allocs").WriteTo(allocs, 0)
+			_ = allocs.Close()
+		}
+	}
 }
 
 func open(ctx context.Context, addr string) (*weir.Client, error) {
