@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"strings"
+	"sync"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
@@ -38,7 +40,7 @@ func decode[P any](t *Type, data []byte) (P, error) {
 		return p, asInvalid(err)
 	}
 	for _, f := range t.shape.fields {
-		switch members[f.name] {
+		switch members.kind(f.name) {
 		case 0:
 			if f.required {
 				return p, invalidf(f.name, "is required")
@@ -73,12 +75,38 @@ func overCap(size, limit int) *InvalidError {
 	return invalidf("", "payload of %d bytes is over the cap of %d", size, limit)
 }
 
+// members are those of a payload's object. They are few: a list is faster than a map.
+type members []member
+
+type member struct {
+	name string
+	kind jsontext.Kind
+}
+
+// kind is that of the member of a name, 0 if there is none.
+func (m members) kind(name string) jsontext.Kind {
+	for _, member := range m {
+		if member.name == name {
+			return member.kind
+		}
+	}
+	return 0
+}
+
+// decoders of payloads, to be used again.
+var decoders = sync.Pool{New: func() any { return jsontext.NewDecoder(nothing) }}
+
+var nothing = strings.NewReader("")
+
 // scan walks the whole payload before anything is decoded: it must be one JSON
 // object, no deeper than maxDepth. It returns the kinds of the object's members.
-func scan(data []byte) (members map[string]jsontext.Kind, err error) {
-	// A bytes.Buffer is read in place, without a copy.
-	dec := jsontext.NewDecoder(bytes.NewBuffer(data))
-	members = make(map[string]jsontext.Kind, 8)
+func scan(data []byte) (found members, err error) {
+	dec := decoders.Get().(*jsontext.Decoder)
+	defer func() {
+		dec.Reset(nothing) // not to keep data
+		decoders.Put(dec)
+	}()
+	dec.Reset(bytes.NewBuffer(data)) // which is read in place, without a copy
 	for first := true; ; first = false {
 		tok, err := dec.ReadToken()
 		if err != nil {
@@ -97,11 +125,11 @@ func scan(data []byte) (members map[string]jsontext.Kind, err error) {
 		// In the outermost object names come at odd positions.
 		if _, n := dec.StackIndex(1); depth == 1 && n%2 == 1 {
 			name := tok.String() // before the next call, which may overwrite tok
-			members[name] = dec.PeekKind()
+			found = append(found, member{name, dec.PeekKind()})
 		}
 	}
 	if _, err := dec.ReadToken(); err != io.EOF {
 		return nil, invalidf("", "has data after the JSON object")
 	}
-	return members, nil
+	return found, nil
 }

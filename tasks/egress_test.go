@@ -75,7 +75,7 @@ func under(t *testing.T, mode egress.Mode, allow ...string) context.Context {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return WithEgress(t.Context(), guard)
+	return WithMeans(t.Context(), &Means{Egress: guard})
 }
 
 // serveOn is a server on an address, which counts the connections made to it.

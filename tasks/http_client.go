@@ -41,7 +41,7 @@ func newHTTPTransport(guard *egress.Guard) *http.Transport {
 var httpTransports sync.Map
 
 func httpTransport(ctx context.Context) http.RoundTripper {
-	guard := egressOf(ctx)
+	guard := meansOf(ctx).Egress
 	rules := guard.String()
 	if t, ok := httpTransports.Load(rules); ok {
 		return t.(http.RoundTripper)

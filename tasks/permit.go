@@ -51,8 +51,8 @@ func Acquire(ctx context.Context, lane string) (*Permit, error) {
 	if err := ValidLane(lane); err != nil {
 		return nil, Permanent(err)
 	}
-	acquire, ok := ctx.Value(lanesKey{}).(AcquireFunc)
-	if !ok {
+	acquire := meansOf(ctx).Acquire
+	if acquire == nil {
 		return &Permit{started: time.Now()}, nil
 	}
 	tell, err := acquire(ctx, lane)
@@ -108,11 +108,3 @@ func callFailed(err error) error {
 // AcquireFunc takes a permit of a lane; tell gives it back. An error that is, or wraps,
 // a *ThrottledError says when there may be one.
 type AcquireFunc func(ctx context.Context, lane string) (tell func(Answer), err error)
-
-type lanesKey struct{}
-
-// WithLanes returns a context from which a handler can Acquire; the worker calls it for
-// each attempt.
-func WithLanes(ctx context.Context, acquire AcquireFunc) context.Context {
-	return context.WithValue(ctx, lanesKey{}, acquire)
-}

@@ -94,7 +94,7 @@ func (g pinger) ping(ctx context.Context, p PingPayload) (PingResult, error) {
 		result.Reason = noAddress(err)
 		return result, nil
 	}
-	if err := egressOf(ctx).Check(addr); err != nil {
+	if err := meansOf(ctx).Egress.Check(addr); err != nil {
 		return PingResult{}, Rejected(fmt.Errorf("ping %s: %w", p.Host, err))
 	}
 	result.Addr = addr.String()

@@ -2,7 +2,6 @@ package tasks
 
 import (
 	"context"
-	"sync/atomic"
 	"time"
 )
 
@@ -12,19 +11,8 @@ type Quota struct {
 	Reset     time.Duration // until there are more
 }
 
-type quotaKey struct{}
-
-// WithQuota returns a context from which a handler can report its service's quota, and
-// what it has reported last, or nil; the worker calls it for each attempt.
-func WithQuota(ctx context.Context) (context.Context, func() *Quota) {
-	told := new(atomic.Pointer[Quota])
-	return context.WithValue(ctx, quotaKey{}, told), told.Load
-}
-
 // ReportQuota tells the lane of the running task what its service says of its quota.
 // Types whose policy is not Governed need not.
 func ReportQuota(ctx context.Context, q Quota) {
-	if told, ok := ctx.Value(quotaKey{}).(*atomic.Pointer[Quota]); ok {
-		told.Store(&q)
-	}
+	meansOf(ctx).quota.Store(&q)
 }

@@ -17,6 +17,9 @@ var (
 // or X-Api-Key, and passwords in URLs, are taken out. It may be cut off, and need not be
 // JSON.
 func Redact(payload []byte) []byte {
+	if len(payload) == 0 {
+		return payload
+	}
 	payload = secretMember.ReplaceAll(payload, []byte(`${1}"***"`))
 	return userInfo.ReplaceAll(payload, []byte("${1}***@"))
 }

@@ -24,14 +24,6 @@ const (
 	fileRef = "$file"
 )
 
-type secretsKey struct{}
-
-// WithSecrets returns ctx in which references in payloads stand for what is in store; the
-// worker calls it for each attempt.
-func WithSecrets(ctx context.Context, store *secret.Store) context.Context {
-	return context.WithValue(ctx, secretsKey{}, store)
-}
-
 // mayRefer says that a payload is worth looking for references.
 func mayRefer(data []byte) bool {
 	return bytes.Contains(data, []byte(`"`+envRef+`"`)) || bytes.Contains(data, []byte(`"`+fileRef+`"`))
@@ -51,7 +43,7 @@ func dereference(ctx context.Context, t *Type, data []byte) ([]byte, *scrubber, 
 	if !mayRefer(data) {
 		return data, nil, nil
 	}
-	store, _ := ctx.Value(secretsKey{}).(*secret.Store)
+	store := meansOf(ctx).Secrets
 	if store == nil {
 		store = new(secret.Store)
 	}

@@ -48,7 +48,7 @@ func withStore(t *testing.T, variables ...string) context.Context {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return WithSecrets(t.Context(), store)
+	return WithMeans(t.Context(), &Means{Secrets: store})
 }
 
 func TestReferencesStandForTexts(t *testing.T) {

@@ -38,6 +38,9 @@ type scrubberKey struct{}
 
 // withScrubber tells the handler which texts are secret.
 func withScrubber(ctx context.Context, s *scrubber) context.Context {
+	if s == nil {
+		return ctx
+	}
 	return context.WithValue(ctx, scrubberKey{}, s)
 }
 

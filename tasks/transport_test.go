@@ -22,13 +22,13 @@ type clerk struct {
 }
 
 func (c *clerk) context(ctx context.Context) context.Context {
-	return WithLanes(ctx, func(_ context.Context, lane string) (func(Answer), error) {
+	return WithMeans(ctx, &Means{Acquire: func(_ context.Context, lane string) (func(Answer), error) {
 		c.lanes = append(c.lanes, lane)
 		if c.refuse != nil {
 			return nil, c.refuse
 		}
 		return func(a Answer) { c.told = append(c.told, a) }, nil
-	})
+	}})
 }
 
 // kind is what an error says of a service, in a word.

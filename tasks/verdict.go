@@ -89,6 +89,9 @@ func clampThrottle(after time.Duration) time.Duration {
 // never throttled, whatever it wraps: who says Permanent has decided. After is
 // within 0 and 24 h, also for a ThrottledError not made by Throttled.
 func AsThrottled(err error) (*ThrottledError, bool) {
+	if err == nil {
+		return nil, false // as nearly always, at no cost
+	}
 	var throttled *ThrottledError
 	if IsPermanent(err) || !errors.As(err, &throttled) {
 		return nil, false

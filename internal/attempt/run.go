@@ -45,17 +45,15 @@ func (r *Runner) run(ctx context.Context, d *delivery, l limit) (result []byte, 
 	ctx, stopClock := context.WithTimeoutCause(ctx, l.after, l.cause)
 	defer stopClock()
 
-	ctx, quota := tasks.WithQuota(ctx)
 	calls := newServices(ctx, r.opts.Gate, d.lane)
-	ctx = tasks.WithLanes(ctx, calls.acquire)
-	ctx = tasks.WithEgress(ctx, r.opts.Egress)
-	ctx = tasks.WithSecrets(ctx, r.opts.Secrets)
+	means := &tasks.Means{Acquire: calls.acquire, Egress: r.opts.Egress, Secrets: r.opts.Secrets}
+	ctx = tasks.WithMeans(ctx, means)
 	began := time.Now()
 	done := make(chan ended, 1)
 	go func() {
 		e := ended{err: &panicError{value: "the handler called runtime.Goexit"}}
 		defer func() { // deferred, since Goexit does not come back here
-			how := answer(ctx, e.err, began, quota(), calls) // before ctx is cancelled by who gets e
+			how := answer(ctx, e.err, began, means.Quota(), calls) // before ctx is cancelled by who gets e
 			done <- e
 			d.permit.Done(how)
 		}()

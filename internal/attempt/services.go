@@ -33,7 +33,7 @@ type services struct {
 }
 
 func newServices(ctx context.Context, g *gate.Gate, own string) *services {
-	return &services{gate: g, own: own, ctx: ctx, out: make(map[*lane.Call]struct{})}
+	return &services{gate: g, own: own, ctx: ctx}
 }
 
 // errOver is what a goroutine gets that its handler left behind.
@@ -91,6 +91,9 @@ func (s *services) keep(call *lane.Call) bool {
 	s.mu.Lock()
 	over := s.over
 	if !over {
+		if s.out == nil {
+			s.out = make(map[*lane.Call]struct{})
+		}
 		s.out[call] = struct{}{}
 	}
 	s.mu.Unlock()

@@ -12,6 +12,7 @@ type Asker[Q, A any] struct {
 	mu      sync.Mutex
 	waiting *group[Q, A]
 	sending bool
+	size    int // of the last group: the next is likely to be like it
 }
 
 // Answer is one question's.
@@ -38,7 +39,7 @@ func (t *Asker[Q, A]) Do(ctx context.Context, q Q) (a A, err error) {
 	}
 	t.mu.Lock()
 	if t.waiting == nil {
-		t.waiting = &group[Q, A]{answered: make(chan struct{})}
+		t.waiting = &group[Q, A]{answered: make(chan struct{}), questions: make([]Q, 0, t.size)}
 	}
 	g, i := t.waiting, len(t.waiting.questions)
 	g.questions = append(g.questions, q)
@@ -62,6 +63,9 @@ func (t *Asker[Q, A]) sendAll() {
 		g := t.waiting
 		t.waiting = nil
 		t.sending = g != nil
+		if g != nil {
+			t.size = len(g.questions)
+		}
 		t.mu.Unlock()
 		if g == nil {
 			return
