@@ -47,7 +47,7 @@ func (l *Ledger) Begin(ctx context.Context, name string, seq int64) (Admission, 
 // dies before its outcome or Rest, the task is to blame.
 func (l *Ledger) BeginAlone(ctx context.Context, name string, seq int64) (Admission, Terms, error) {
 	c := beginCall(asked{name, seq}.segment(), "1")
-	r, err := l.admissions(beginScript.Run(ctx, l.rdb, c.Keys, append(c.Args, seq)...), 1)
+	r, err := l.admissions(beginScript.Run(ctx, l.rdb, c.Keys, append(c.Args, seq%segment)...), 1)
 	if err != nil {
 		return 0, Terms{}, fmt.Errorf("begin task %s: %w", TaskID(name, seq), err)
 	}
@@ -182,7 +182,7 @@ func (e entry) encode() (args []any, size int, err error) {
 			return nil, 0, err
 		}
 	}
-	return []any{e.o.Seq, string(e.o.State), line, e.wait.Microseconds(), max(0, e.o.Attempts-1), dead}, len(line) + len(dead), nil
+	return []any{e.o.Seq % segment, string(e.o.State), line, e.wait.Microseconds(), max(0, e.o.Attempts-1), dead}, len(line) + len(dead), nil
 }
 
 // recorded reads the answer of record.lua for one outcome.

@@ -18,7 +18,7 @@ func (s span) bits() string { return bitsKey(s.name, s.k*segment) }
 func (l *Ledger) beginAll(ctx context.Context, tasks []asked) []together.Answer[admitted] {
 	calls := together.NewCalls(func(of span) *together.Call { return beginCall(of, "") })
 	for i, t := range tasks {
-		calls.Add(t.segment(), i, 0, t.seq)
+		calls.Add(t.segment(), i, 0, t.seq%segment)
 	}
 	answers := make([]together.Answer[admitted], len(tasks))
 	for _, c := range calls.Run(ctx, l.rdb, beginScript) {

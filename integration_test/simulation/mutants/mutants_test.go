@@ -50,7 +50,7 @@ var mutants = []mutant{
 	},
 	{
 		name: "no ledger check before a run", file: "internal/batch/lua/begin.lua", profile: "late enqueue",
-		old: `elseif b[4] or redis.call('GETBIT', KEYS[2], seq % ARGV[2]) == 1 then`, new: `elseif false then`,
+		old: `elseif b[4] or redis.call('GETBIT', KEYS[2], at) == 1 then`, new: `elseif false then`,
 	},
 	{
 		// What a look at Redis' run id would find too: a checkpoint that is not the one known.
@@ -71,7 +71,7 @@ var mutants = []mutant{
 	},
 	{
 		name: "the last outcome stands", file: "internal/batch/lua/record.lua", profile: "requests",
-		old: `if b[3] or redis.call('SETBIT', KEYS[2], seq % ARGV[2], 1) == 1 then`, new: `redis.call('SETBIT', KEYS[2], seq % ARGV[2], 1) if b[3] then`,
+		old: `if b[3] or redis.call('SETBIT', KEYS[2], at, 1) == 1 then`, new: `redis.call('SETBIT', KEYS[2], at, 1) if b[3] then`,
 	},
 	{
 		name: "permits go back before handlers return", file: "internal/attempt/run.go", profile: "calm",

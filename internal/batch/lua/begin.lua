@@ -3,7 +3,7 @@
 -- ARGV[1] segment number  ARGV[2] segment size
 -- ARGV[3] '1' if no other task runs in this worker, else ''
 -- ARGV[4] how many deaths of its worker make a task run alone
--- From the fifth argument on: a seq for each task.
+-- From the fifth argument on: for each task its offset in the segment.
 -- Returns {options, ms until the batch's deadline or -1, a code for each task}: 0 run it;
 -- 1 it has its outcome; 2 the batch is cancelled; 3 the batch is stopped, or its last
 -- task comes before this one: forget the task; 4 there is no such batch; 5 the deadline has
@@ -27,7 +27,10 @@ elseif b[8] then
   all = 6
 end
 
-local function suspect(seq)
+local first = ARGV[1] * ARGV[2]
+
+local function suspect(at)
+  local seq = string.format('%.0f', first + at)
   local known = redis.call('HGET', KEYS[3], seq)
   local n, lease = string.match(known or '', '^(%d+) (%S+)')
   if not n or tonumber(n) < tonumber(ARGV[4]) then
@@ -40,15 +43,15 @@ local function suspect(seq)
   return 0
 end
 
-local function code(seq)
+local function code(at)
   if not b[1] then
     return 4
-  elseif b[4] or redis.call('GETBIT', KEYS[2], seq % ARGV[2]) == 1 then
+  elseif b[4] or redis.call('GETBIT', KEYS[2], at) == 1 then
     return 1
-  elseif b[2] and tonumber(seq) >= tonumber(b[2]) then
+  elseif b[2] and first + at >= tonumber(b[2]) then
     return 3
   elseif all == 0 and b[9] then
-    return suspect(seq)
+    return suspect(at)
   end
   return all
 end

@@ -2,23 +2,23 @@
 -- KEYS[1] weir:{NAME}:batch  KEYS[2] weir:{NAME}:bits:K
 -- KEYS[3] weir:{NAME}:out    KEYS[4] weir:{NAME}:dead  KEYS[5] weir:{NAME}:suspects
 -- ARGV[1] segment number  ARGV[2] segment size
--- From the third argument on, six for each outcome: seq, state, outcome (JSON line), wait
--- before the first start (us, -1 unknown), retries it took, outcome with payload for the
--- dead letters or ''.
+-- From the third argument on, six for each outcome: offset of its task in the segment,
+-- state, outcome (JSON line), wait before the first start (us, -1 unknown), retries it
+-- took, outcome with payload for the dead letters or ''.
 -- Returns for each: 1 recorded, 2 recorded and with it the batch is complete, 0 it has one
 -- already, -1 there is no such batch.
 -- Retry: a second call returns 0, so a lost reply is harmless.
 local b = redis.call('HMGET', KEYS[1], 'state', 'n', 'full:' .. ARGV[1], 'next', 'top', 'quiet', 'suspects')
-local counts, new, top = {}, 0, -1
+local first, counts, new, top = ARGV[1] * ARGV[2], {}, 0, -1
 
-local function record(seq, state, line, wait, retries, dead)
+local function record(at, state, line, wait, retries, dead)
   if not b[1] then
     return -1
   end
-  if b[3] or redis.call('SETBIT', KEYS[2], seq % ARGV[2], 1) == 1 then
+  if b[3] or redis.call('SETBIT', KEYS[2], at, 1) == 1 then
     return 0
   end
-  new, top = new + 1, math.max(top, tonumber(seq))
+  new, top = new + 1, math.max(top, first + at)
   counts[state] = (counts[state] or 0) + 1
   if retries ~= '0' then
     counts.retries = (counts.retries or 0) + retries
@@ -27,10 +27,10 @@ local function record(seq, state, line, wait, retries, dead)
     redis.call('XADD', KEYS[3], '*', 'o', line, 'w', wait)
   end
   if dead ~= '' then
-    redis.call('HSET', KEYS[4], seq, dead)
+    redis.call('HSET', KEYS[4], string.format('%.0f', first + at), dead)
   end
   if b[7] then
-    redis.call('HDEL', KEYS[5], seq)
+    redis.call('HDEL', KEYS[5], string.format('%.0f', first + at))
   end
   return 1
 end

@@ -1,4 +1,5 @@
--- take.lua: asynq's dequeue of one list, so many times.
+-- take.lua: asynq's dequeue of one list, so many times, but for the time since when a task
+-- has waited, which stays in its record: nobody reads it of an active one.
 -- KEYS[1] the list                KEYS[2] asynq:{LANE}:paused
 -- KEYS[3] asynq:{LANE}:active     KEYS[4] asynq:{LANE}:lease
 -- ARGV[1] the end of the lease, with the worker's mark
@@ -26,7 +27,6 @@ for i, id in ipairs(ids) do
   -- What is no hash must not keep the others from being handed out: it stays active
   -- without a lease, as asynq leaves it.
   if type(redis.pcall('HSET', key, 'state', 'active')) == 'number' then
-    redis.call('HDEL', key, 'pending_since')
     leases[#leases + 1] = ARGV[1]
     leases[#leases + 1] = id
     messages[i] = redis.call('HGET', key, 'msg')
