@@ -7,6 +7,9 @@
 //     the finished outcome is held and sent until it is recorded or Stop's time is
 //     over, also when asynq has given the task up, as it does after 30 s.
 //   - A task that has its outcome is closed, not run again.
+//   - Whether an attempt may run is asked when its task is taken, for all that are taken
+//     at once. An answer that is older than 100 ms, that says anything else than "run it",
+//     or since which a batch's end was announced, does not count: the ledger is asked anew.
 //   - Announcements only cut attempts off; what becomes of the task, the ledger says.
 //   - asynq's retry budget is never spent by infrastructure: only a handler's own
 //     failure counts as an attempt.

@@ -105,6 +105,7 @@ type delivery struct {
 	task     *asynq.Task
 	typ      *tasks.Type
 	permit   *gate.Permit
+	ahead    ahead
 }
 
 // ProcessTask runs one attempt; nil closes the task in asynq.
@@ -116,6 +117,7 @@ func (r *Runner) ProcessTask(ctx context.Context, t *asynq.Task) error {
 	d.lane, _ = asynq.GetQueueName(ctx)
 	d.retried, _ = asynq.GetRetryCount(ctx)
 	d.permit = r.opts.Gate.Claim(d.lane, d.id)
+	d.ahead, _ = d.permit.Ahead().(ahead)
 	typ, known := tasks.Lookup(t.Type())
 	if !known {
 		d.permit.Release()
@@ -135,7 +137,7 @@ func (r *Runner) ProcessTask(ctx context.Context, t *asynq.Task) error {
 
 // ofBatch runs an attempt of a batch's task: ask the ledger, run, record, close.
 func (r *Runner) ofBatch(ctx context.Context, d *delivery) error {
-	admission, terms, err := r.ask(ctx, d)
+	admission, terms, err := r.mayRun(ctx, d)
 	if err == nil && admission == batch.RunAlone {
 		var leave func()
 		admission, terms, leave, err = r.askAlone(ctx, d)
@@ -226,6 +228,37 @@ func (r *Runner) verify(d *delivery) error {
 	}
 	t := sign.Task{ID: d.id, Type: d.task.Type(), Payload: d.task.Payload()}
 	return tasks.Rejected(r.opts.Verify(t, d.task.Headers()[batch.Signature]))
+}
+
+// ahead is a task's answer of the ledger, asked for when the task was taken.
+type ahead struct {
+	*batch.Ahead
+	ends int64 // announced before
+}
+
+// Ahead asks the ledger of tasks that are about to come; see gate.Options.
+func (r *Runner) Ahead(ids []string) []any {
+	ends := r.running.announced()
+	aheads, send := r.opts.Ledger.Ahead(ids)
+	r.calls.enter()
+	go func() {
+		defer r.calls.leave()
+		send()
+	}()
+	answers := make([]any, len(ids))
+	for i, a := range aheads {
+		answers[i] = ahead{a, ends}
+	}
+	return answers
+}
+
+// mayRun takes the answer that was asked for ahead, if it is that the attempt may run and
+// no batch's end was announced since. Otherwise it asks.
+func (r *Runner) mayRun(ctx context.Context, d *delivery) (batch.Admission, batch.Terms, error) {
+	if terms, ok := d.ahead.Run(ctx); ok && d.ahead.ends == r.running.announced() {
+		return batch.Run, terms, nil
+	}
+	return r.ask(ctx, d)
 }
 
 // ask asks the ledger whether an attempt may run, until it answers.

@@ -29,6 +29,7 @@ func (r *Runner) Listen(ctx context.Context) {
 type running struct {
 	mu      sync.Mutex
 	batches map[string]map[*cancelFunc]struct{}
+	ends    int64 // that were announced
 }
 
 type cancelFunc struct{ cancel context.CancelCauseFunc }
@@ -61,12 +62,21 @@ func (r *running) enter(ctx context.Context, name string) (context.Context, cont
 func (r *running) end(name string, cause error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.ends++
 	for f := range r.batches[name] {
 		f.cancel(cause)
 	}
 }
 
-// calls counts the calls of ProcessTask that have not returned.
+// announced is how many ends of batches were announced.
+func (r *running) announced() int64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.ends
+}
+
+// calls counts the calls of ProcessTask that have not returned, and those of the ledger
+// ahead of them.
 type calls struct {
 	mu    sync.Mutex
 	n     int

@@ -54,6 +54,9 @@ type Options struct {
 	Governed func(taskType string) bool
 	// Foreign, if set, says whether a task was enqueued by another asynq client than weir.
 	Foreign func(*queue.Message) bool
+	// Ahead, if set, is told the IDs of tasks that have just been taken, before they reach
+	// their handlers, and returns for each what its Permit has as Ahead.
+	Ahead func(ids []string) []any
 	// Trouble, if set, hears when Redis does not answer, or refuses, and of the wait;
 	// and, with a nil error, when it answers again.
 	Trouble func(err error, next time.Duration)
@@ -102,6 +105,7 @@ type task struct {
 	lane, id, msg string
 	list          queue.Priority // where it waited
 	lease         string         // the end of its lease, as Redis has it
+	ahead         any            // see Options
 	took          time.Time
 }
 

@@ -14,8 +14,17 @@ import (
 type Permit struct {
 	lanes *lane.Set
 	lane  string
+	ahead any
 	looks int // that have found it unclaimed
 	once  sync.Once
+}
+
+// Ahead is what Options.Ahead returned for the task. It may be called on nil.
+func (p *Permit) Ahead() any {
+	if p == nil {
+		return nil
+	}
+	return p.ahead
 }
 
 // Release gives the permit back with which no service was called. It may be called more than once, and on nil.

@@ -68,7 +68,7 @@ func (g *Gate) hand() (msg string, ok bool) {
 	t := g.taken[0]
 	g.taken = g.taken[1:]
 	key := taskKey{t.lane, t.id}
-	g.claims[key] = append(g.claims[key], &Permit{lanes: g.lanes, lane: t.lane})
+	g.claims[key] = append(g.claims[key], &Permit{lanes: g.lanes, lane: t.lane, ahead: t.ahead})
 	g.hold(t)
 	return t.msg, true
 }
@@ -116,7 +116,7 @@ func (g *Gate) collectAll(turns []*turnOf, lease string, now time.Time) (took bo
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	defer func() { strange, g.strange = g.strange, nil }()
-	answered := false
+	answered, before := false, len(g.taken)
 	for _, t := range turns {
 		got, laneErr := g.collect(t, lease, now)
 		took = took || got > 0
@@ -126,6 +126,7 @@ func (g *Gate) collectAll(turns []*turnOf, lease string, now time.Time) (took bo
 			g.lanes.Backlog(t.of.lane, 0)
 		}
 	}
+	g.askAhead(g.taken[before:])
 	// A lane that failed is asked again after the next look that finds work in it: one
 	// that is broken must not hold up the others.
 	if answered {
@@ -133,6 +134,19 @@ func (g *Gate) collectAll(turns []*turnOf, lease string, now time.Time) (took bo
 		return took, nil, nil
 	}
 	return false, nil, fmt.Errorf("take tasks: %w", err)
+}
+
+func (g *Gate) askAhead(taken []task) {
+	if g.opts.Ahead == nil || len(taken) == 0 {
+		return
+	}
+	ids := make([]string, len(taken))
+	for i, t := range taken {
+		ids[i] = t.id
+	}
+	for i, ahead := range g.opts.Ahead(ids) {
+		taken[i].ahead = ahead
+	}
 }
 
 func noScript(err error) bool { return redis.HasErrorPrefix(err, "NOSCRIPT") }

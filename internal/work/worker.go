@@ -140,6 +140,7 @@ func New(rdb, fast redis.UniversalClient, ledger *batch.Ledger, o Options) (*Wor
 		},
 		Foreign: func(m *queue.Message) bool { _, ours := m.Headers[batch.Header]; return !ours },
 		Unknown: func(taskType, lane string) { w.runner.WarnUnknown(taskType, lane) },
+		Ahead:   func(ids []string) []any { return w.runner.Ahead(ids) },
 	})
 	w.runner = attempt.New(attempt.Options{
 		Worker: w.Name(), Ledger: ledger, Gate: w.gate, Log: o.Log, Observe: o.Observe, Trouble: o.Trouble,
