@@ -15,9 +15,6 @@ import (
 // rescueTime is how long a task may be stuck that a lost reply has left with nobody.
 const rescueTime = 25 * time.Second // replies of the one that rescues are lost too
 
-// dequeue is asynq's script by its keys.
-const dequeue = "asynq pending,paused,active,lease"
-
 // Of every script, asynq's and ours, the reply of the first call is lost, the third
 // is not sent, and so on: no attempt is spent, nothing is counted twice, and no task
 // is stuck for longer than a rescue takes.
@@ -61,7 +58,7 @@ func TestALostReplyOfAnyScriptCostsNoAttempt(t *testing.T) {
 
 	lines, scripts := bad.table()
 	last := idle // that a task may have been left with nobody, or had no turn
-	for _, name := range []string{dequeue, "begin", "record"} {
+	for _, name := range []string{"take", "begin", "record"} {
 		if at := scripts[name].last; at.After(last) {
 			last = at
 		}
@@ -73,7 +70,7 @@ func TestALostReplyOfAnyScriptCostsNoAttempt(t *testing.T) {
 		}
 	}
 	for _, name := range []string{"create", "begin", "record", "checkpoint", "seal", "lease", "release", "trim", "withdraw",
-		"giveback", dequeue} {
+		"giveback", "take", "done"} {
 		if scripts[name].after == 0 {
 			t.Errorf("%s was not called", name)
 		}
