@@ -16,8 +16,10 @@
 //   - No task is taken without a permit, so none waits in this worker.
 //   - A permit goes back when the handler has returned, when asynq skipped the
 //     handler, and when taking the task failed.
-//   - Tasks are taken by a script of the gate's, those of one list in one call. It leaves
-//     in Redis what as many of asynq's dequeues do, which a test compares.
+//   - Tasks are taken by a script of the gate's, those of one list in one call, and closed
+//     by another, those that end at the same time. They leave in Redis what asynq's own
+//     scripts leave, called for each of the tasks, but for a field of the record that
+//     lua/take.lua names; a test compares it.
 //   - All of asynq's other scripts run as asynq wrote them: the gate repeats their calls
 //     with the keys of another lane or list, and knows none of their text.
 //   - Shares and weights hold by counts, in each worker. A lane with normal tasks only is
