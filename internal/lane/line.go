@@ -41,9 +41,6 @@ func (o *Overview) Line(cluster Cluster) Line {
 	d := o.Demand(cluster, 0)
 	l := Line{Lane: o.Name, State: governor.Open.String(), Weight: o.Weight, Active: o.InFlight(), Pending: o.Pending, Later: o.Later, Waits: o.Waits(),
 		Oldest: o.Oldest.Milliseconds(), Drain: d.Drain, Wanted: d.Workers}
-	if o.Config.Paused {
-		l.State = governor.Held.String()
-	}
 	if o.Config != (governor.Config{}) {
 		s := Settings(o.Config)
 		l.Config = &s
@@ -51,6 +48,9 @@ func (o *Overview) Line(cluster Cluster) Line {
 	if g := o.Governed; g != nil {
 		l.Governed, l.State, l.Limit, l.Workers, l.Rate = true, g.State.String(), g.Limit, g.Workers, g.Rate
 		l.BaseMS, l.Ratio, l.PauseMS, l.Why = float64(g.Base.Microseconds())/1000, g.Ratio, g.Wait.Milliseconds(), g.Why
+	}
+	if o.Config.Paused { // the governor of an idle lane has not heard of it
+		l.State = governor.Held.String()
 	}
 	return l
 }

@@ -17,11 +17,9 @@ const (
 	// batches, and in all.
 	indexesMost, indexedMost = 128, 1_000_000
 	// listedMost is how many failures are looked at of a batch that is one of a list.
-	listedMost = 200
+	listedMost = 1000
 	// lettersAtOnce is how many dead letters are read at once.
 	lettersAtOnce = 500
-	// errorShown is as much of an error as the index searches.
-	errorShown = 300
 )
 
 // failures is the index of a batch's dead letters, which only grow in number: their
@@ -174,10 +172,7 @@ func (f *failures) growOnce(most int) bool {
 
 // remember counts a failure. The caller has f.mu.
 func (f *failures) remember(o *batch.Outcome) *letter {
-	text := o.Error
-	if len(text) > errorShown {
-		text = strings.ToValidUTF8(text[:errorShown], "")
-	}
+	text := o.Error // of at most 1 KiB
 	if same, ok := f.texts[text]; ok {
 		text = same
 	} else {
@@ -249,14 +244,14 @@ func (f *failures) page(ctx context.Context, class batch.Class, text string, pag
 	return p, nil
 }
 
-// matching are the seqs of a filter, all of them where it is none.
+// matching are the seqs of a filter, all of them where it is none: those that producer
+// failures and retry take, by the very same text.
 func (f *failures) matching(class batch.Class, text string) []int64 {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if class == "" && text == "" {
 		return f.seqs
 	}
-	text = strings.ToLower(text)
 	contains := make(map[string]bool) // errors repeat
 	var seqs []int64
 	for i, l := range f.letters {
@@ -265,7 +260,7 @@ func (f *failures) matching(class batch.Class, text string) []int64 {
 		}
 		has, asked := contains[l.text]
 		if !asked {
-			has = strings.Contains(strings.ToLower(l.text), text)
+			has = strings.Contains(l.text, text)
 			contains[l.text] = has
 		}
 		if has {

@@ -170,7 +170,9 @@ function deadLetters(name, what, again) {
   const list = el("div", {},
     el("div", { class: "row tools" }, el("label", { class: "field", for: "class" }, "Class", cls), el("label", { class: "field", for: "text" }, "Search", search), matching),
     table.node, turn.node);
-  const node = el("section", { id: "failures", "aria-label": "Failures" }, el("h2", {}, "Failures ", counting), newBatch, byClass.node, el("h2", { text: "Dead letters" }), list);
+  const nothing = el("p", { class: "muted", text: "Nothing failed." });
+  const some = el("div", { hidden: true }, byClass.node, el("h2", { text: "Dead letters" }), list);
+  const node = el("section", { id: "failures", "aria-label": "Failures" }, el("h2", {}, "Failures ", counting), newBatch, nothing, some);
   load();
   return {
     node,
@@ -183,6 +185,8 @@ function deadLetters(name, what, again) {
       retryable = possible(v.shown, v.over, v.failed, what).retry;
       text(counting, f.counted < f.total ? `${count(f.counted)} of ${count(f.total)} counted` : "");
       byClass.update(f.classes);
+      some.hidden = f.total === 0;
+      nothing.hidden = f.total > 0;
       const now = `${f.counted} ${f.total} ${retryable}`;
       if (now !== known) {
         known = now;
