@@ -8,6 +8,9 @@ const known = (v) => v !== null && v !== undefined && Number.isFinite(v);
 
 export const count = (n) => (known(n) ? whole.format(n) : dash);
 
+// many is a number of things.
+export const many = (n, one, more = one + "s") => `${count(n)} ${n === 1 ? one : more}`;
+
 // number has three digits that count.
 export function number(n) {
   if (!known(n)) return dash;

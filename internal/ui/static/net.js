@@ -14,8 +14,11 @@ export function trouble(what) {
 }
 
 // said tells what an action has done.
+let saidAgo = 0;
 export function said(what) {
   text(saidAt, what);
+  clearTimeout(saidAgo);
+  saidAgo = setTimeout(() => text(saidAt, ""), 20000);
 }
 
 async function answerOf(response) {

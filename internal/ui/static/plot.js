@@ -12,10 +12,11 @@ function svg(tag, attrs = {}) {
   return node;
 }
 
-// round is the next number of 1, 2, 2.5 or 5 times a power of ten.
-function round(max) {
+// round is the next number of 1, 2, 2.5 or 5 times a power of ten, in units of base.
+function round(max, base) {
   if (!(max > 0)) return 1;
-  const ten = 10 ** Math.floor(Math.log10(max));
+  const unit = base ? base ** Math.floor(Math.log(max) / Math.log(base)) : 1;
+  const ten = unit * 10 ** Math.floor(Math.log10(max / unit));
   return [1, 2, 2.5, 5, 10].map((n) => n * ten).find((n) => n >= max * 0.999);
 }
 
@@ -35,8 +36,9 @@ function path(ts, vs, x, y) {
   return d;
 }
 
-// plot draws lines [{key, name, cls}] over time; show makes a value into text.
-export function plot(title, lines, show = number) {
+// plot draws lines [{key, name, cls}] over time; show makes a value into text. base is what
+// units of it are powers of, where that is not ten.
+export function plot(title, lines, show = number, base = 0) {
   const keys = lines.map((l) => el("span", { class: "key " + l.cls }));
   const drawing = svg("svg", { class: "plot", role: "img" });
   const node = el("figure", {}, el("figcaption", {}, el("b", { text: title }), ...keys));
@@ -61,7 +63,7 @@ export function plot(title, lines, show = number) {
     const left = 56, right = 8, top = 10, bottom = 20;
     attr(drawing, "viewBox", `0 0 ${w} ${h}`);
     const values = lines.flatMap((l) => series[l.key] || []).filter((v) => v !== null);
-    const max = round(Math.max(...values, 0));
+    const max = round(Math.max(...values, 0), base);
     const to = ts.length ? ts.at(-1) : Date.now();
     const from = Math.min(ts.length ? ts[0] : to, to - 60000);
     const x = (t) => left + ((t - from) / (to - from)) * (w - left - right);
@@ -83,6 +85,11 @@ export function plot(title, lines, show = number) {
     }
     xs = ts.map(x);
     if (hover !== null && hover < ts.length) parts.push(svg("line", { class: "cross", x1: xs[hover], x2: xs[hover], y1: top, y2: h - bottom }));
+    if (!values.length) {
+      const label = svg("text", { x: (left + w - right) / 2, y: h / 2, "text-anchor": "middle" });
+      label.textContent = "nothing to plot yet: it is drawn while somebody looks";
+      parts.push(label);
+    }
     drawing.replaceChildren(...parts);
     told(hover !== null && hover < ts.length ? hover : null);
     attr(drawing, "aria-label", `${title}: ` + keys.map((k) => k.textContent).join(", "));

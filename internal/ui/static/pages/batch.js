@@ -1,7 +1,7 @@
 // One batch: its counts, its pace, its dead letters.
 
 import { Facts, Table, bar, el, later, pager, text } from "../dom.js";
-import { count, dash, ms, percent, rate, seconds, when } from "../format.js";
+import { count, dash, many, ms, percent, rate, seconds, when } from "../format.js";
 import { get, live, remember, remembered, trouble } from "../net.js";
 import { cancel, pause, possible, resume, retry } from "../actions.js";
 import { plot } from "../plot.js";
@@ -51,7 +51,7 @@ export function show(main, what, name) {
     last = v;
     text(state, v.shown);
     state.className = "state " + v.shown;
-    const retries = v.attempts === 1 ? "1 attempt" : `${count(v.attempts)} attempts`;
+    const retries = many(v.attempts, "attempt");
     text(sub, `${v.type}, lane ${v.lane || "of each task"}, priority ${v.priority}, ${retries} of ${ms(v.timeout_ms)} at most, created ${when(Date.parse(v.created))}, input: ${v.input}`);
     const done = v.ok + v.failed + v.cancelled;
     text(share, v.n !== null ? `${percent(done, v.n)} of ${count(v.n)}` : `${count(done)} of ${count(v.read)} read so far; how many there will be is not known yet`);
@@ -152,7 +152,7 @@ function deadLetters(name, what, again) {
       shown = v;
       table.update(v.rows);
       const filtered = filter.class || filter.q;
-      turn.update(v, filtered ? `${count(v.matching)} of ${count(v.counted)} failures` : `${count(v.total)} failures`);
+      turn.update(v, filtered ? `${count(v.matching)} of ${many(v.counted, "failure")}` : many(v.total, "failure"));
       matching.hidden = !(retryable && filtered && v.matching > 0);
     } catch (err) {
       trouble(err.message);

@@ -1,7 +1,7 @@
 // All batches: how far, how fast, when done, what failed.
 
 import { Table, bar, el, later, pager, text } from "../dom.js";
-import { count, dash, percent, rate, seconds, when } from "../format.js";
+import { count, dash, many, percent, rate, seconds, when } from "../format.js";
 import { live, remember, remembered } from "../net.js";
 import { cancel, pause, possible, resume, retry } from "../actions.js";
 
@@ -34,7 +34,7 @@ export function show(main, what) {
 
   const again = live("batches", filter, (v) => {
     table.update(v.rows);
-    turn.update(v, v.matching === v.total ? `${count(v.total)} batches` : `${count(v.matching)} of ${count(v.total)} batches`);
+    turn.update(v, v.matching === v.total ? many(v.total, "batch", "batches") : `${count(v.matching)} of ${many(v.total, "batch", "batches")}`);
     for (const option of state.options) {
       const n = option.value ? v.counts[option.value] || 0 : v.total;
       text(option, `${states.find(([s]) => s === option.value)[1]} (${count(n)})`);

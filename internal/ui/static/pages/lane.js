@@ -22,10 +22,10 @@ export function show(main, what, name) {
     ["ended", "ended"], ["rate", "rate limit"], ["latency", "latency"], ["ratio", "against usual"], ["drain", "drained in"], ["workers", "workers"]]);
   const why = el("p");
   const plots = [
-    plot("In flight", [{ key: "in_flight", name: "in flight", cls: "s1" }, { key: "limit", name: "limit", cls: "s3" }], count),
+    plot("In flight", [{ key: "in_flight", name: "in flight", cls: "s1" }, { key: "limit", name: "limit", cls: "s3" }]),
     plot("Attempts ended a second", [{ key: "rate", name: "ended", cls: "s1" }], rate),
     plot("Latency", [{ key: "latency", name: "latency", cls: "s1" }], ms),
-    plot("Pending", [{ key: "pending", name: "pending", cls: "s1" }], count),
+    plot("Pending", [{ key: "pending", name: "pending", cls: "s1" }]),
   ];
   const set = settings(name);
   main.replaceChildren(

@@ -1,7 +1,7 @@
 // All lanes: how many are in flight, how many may be, and why others wait.
 
 import { Table, el, later, pager, text } from "../dom.js";
-import { count, dash, ms, rate, seconds } from "../format.js";
+import { count, dash, many, ms, rate, seconds } from "../format.js";
 import { live, remember, remembered } from "../net.js";
 import { spark } from "../plot.js";
 
@@ -37,7 +37,7 @@ export function show(main) {
   );
   const again = live("lanes", filter, (v) => {
     table.update(v.rows);
-    turn.update(v, v.matching === v.total ? `${count(v.total)} lanes` : `${count(v.matching)} of ${count(v.total)} lanes`);
+    turn.update(v, v.matching === v.total ? many(v.total, "lane") : `${count(v.matching)} of ${many(v.total, "lane")}`);
     for (const option of state.options) {
       const n = option.value ? v.counts[option.value] || 0 : v.total;
       text(option, `${states.find(([s]) => s === option.value)[1]} (${count(n)})`);

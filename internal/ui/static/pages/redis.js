@@ -14,7 +14,7 @@ export function show(main) {
   const nodes = el("div");
   const shown = new Map();
   const plots = [
-    plot("Memory used", [{ key: "used", name: "used", cls: "s1" }], bytes),
+    plot("Memory used", [{ key: "used", name: "used", cls: "s1" }], bytes, 1024),
     plot("Commands a second", [{ key: "ops", name: "all clients", cls: "s1" }], rate),
   ];
   const drawn = el("div", { class: "plots" }, ...plots.map((p) => p.node));

@@ -1,7 +1,7 @@
 // One task's story, as far as Redis still knows it.
 
 import { el, text } from "../dom.js";
-import { clock, count, ms, seconds, when } from "../format.js";
+import { clock, many, ms, seconds, when } from "../format.js";
 import { get, trouble } from "../net.js";
 
 const places = {
@@ -58,7 +58,7 @@ function steps(s) {
   else if (s.lane) step("Enqueued", "into lane ", el("a", { href: "/lanes/" + encodeURIComponent(s.lane), text: s.lane }));
   if (s.wait_ms >= 0) step("First started", `${ms(s.wait_ms)} after it was enqueued`);
   if (s.tries > 0) {
-    step(s.tries === 1 ? "1 attempt ended" : `${count(s.tries)} attempts ended`,
+    step(many(s.tries, "attempt") + " ended",
       `without an outcome${s.failed_ms ? ", the last " + when(s.failed_ms) : ""}${s.error ? ": " : ""}`, el("span", { class: "bad", text: s.error || "" }));
   }
   if (s.place === "ended") {
@@ -68,7 +68,7 @@ function steps(s) {
       return all;
     }
     const title = o.state === "failed" ? `Failed, class ${o.class}` : o.state;
-    const by = o.attempts ? ` after ${o.attempts === 1 ? "1 attempt" : count(o.attempts) + " attempts"}; the last took ${ms(o.ms)}${o.worker ? " on " + o.worker : ""}` : o.worker ? ` by ${o.worker}` : "";
+    const by = o.attempts ? ` after ${many(o.attempts, "attempt")}; the last took ${ms(o.ms)}${o.worker ? " on " + o.worker : ""}` : o.worker ? ` by ${o.worker}` : "";
     step(title, (s.recorded_ms ? when(s.recorded_ms) : "") + by);
     if (o.error) all.at(-1).append(el("p", { class: "bad", text: o.error }));
     return all;

@@ -1,7 +1,7 @@
 // Workers: what each runs, for how long, and whether its clock is right.
 
 import { Facts, Table, el, later, pager, text } from "../dom.js";
-import { count, dash, seconds, when } from "../format.js";
+import { count, dash, many, seconds, when } from "../format.js";
 import { live, remember, remembered } from "../net.js";
 
 export function show(main) {
@@ -30,7 +30,7 @@ export function show(main) {
     facts.set("running", count(v.running));
     facts.set("stuck", count(v.stuck), v.stuck ? "bad" : "");
     table.update(v.rows);
-    turn.update(v, v.matching === v.total ? `${count(v.total)} workers` : `${count(v.matching)} of ${count(v.total)} workers`);
+    turn.update(v, v.matching === v.total ? many(v.total, "worker") : `${count(v.matching)} of ${many(v.total, "worker")}`);
   });
 }
 
