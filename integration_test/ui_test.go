@@ -405,3 +405,26 @@ func TestRunServesTheWebUI(t *testing.T) {
 	b.click("dialog button", "Cancel the batch")
 	p.wait().exits(t, 1)
 }
+
+// Where only this host reaches it there are actions; where others do, when it is told so.
+func TestWhereOthersReachItTheWebUIOnlyShows(t *testing.T) {
+	t.Parallel()
+	s := conntest.Server(t)
+	for _, c := range []struct {
+		args []string
+		want string
+	}{
+		{nil, `"actions":true`},
+		{[]string{"--actions=off"}, `"actions":false`},
+		{[]string{"--addr=0.0.0.0:0"}, `"actions":false`},
+		{[]string{"--addr=0.0.0.0:0", "--actions=on"}, `"actions":true`},
+	} {
+		at, err := url.Parse(startUI(t, s.URL(), c.args...))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if about := get(t, "http://127.0.0.1:"+at.Port()+"/api/about"); !strings.Contains(about, c.want) {
+			t.Errorf("%v: %s", c.args, about)
+		}
+	}
+}
