@@ -94,6 +94,11 @@ export class Facts {
     dd.classList.remove("bad", "warn");
     if (cls) dd.classList.add(cls);
   }
+  // only shows a value where there is one.
+  only(name, is, value) {
+    this.values.get(name).parentNode.hidden = !is;
+    this.set(name, value);
+  }
 }
 
 // bar shows how much of a batch has which outcome.

@@ -60,7 +60,7 @@ export function show(main, what, name) {
     facts.set("eta", v.over ? dash : seconds(v.eta_seconds));
     for (const c of counts) facts.set(c, count(v[c]), (c === "failed" || c === "missing") && v[c] > 0 ? "bad" : "");
     facts.set("retries", count(v.retries));
-    facts.set("deadline", seconds(v.deadline_seconds));
+    facts.only("deadline", v.deadline_seconds !== null, seconds(v.deadline_seconds));
     const can = possible(v.shown, v.over, v.failed, what);
     for (const [action, button] of Object.entries(buttons)) button.hidden = !can[action];
     for (const p of plots) p.update(v.series);
@@ -96,7 +96,7 @@ function deadLetters(name, what, again) {
         },
       },
       {
-        title: "", cls: "nowrap",
+        title: "Again", cls: "nowrap",
         make: (cell, row) => cell.append((row.retry = el("button", { type: "button", class: "small", text: "Retry these\u2026", onclick: () => again(count(row.item.count), row.item.class) }))),
         show(cell, c, row) {
           row.retry.hidden = !retryable;

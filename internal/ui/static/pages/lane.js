@@ -6,11 +6,11 @@ import { act, live } from "../net.js";
 import { plot } from "../plot.js";
 
 const fields = [
-  ["limit", "Fixed limit", "in flight; 0 adapts"],
-  ["max", "Most in flight", "0 is no such"],
-  ["min", "Fewest in flight", "0 is no such"],
-  ["rate", "Rate", "100/s, 600/m, none"],
-  ["burst", "Burst", "0 is no such"],
+  ["limit", "Fixed limit", "adapts"],
+  ["max", "Most in flight", "none"],
+  ["min", "Fewest in flight", "none"],
+  ["rate", "Rate", "none"],
+  ["burst", "Burst", "none"],
   ["weight", "Weight", "1 to 100"],
 ];
 
@@ -19,7 +19,7 @@ export function show(main, what, name) {
   const state = el("span");
   const waits = el("p", { class: "sub" });
   const facts = new Facts([["flight", "in flight"], ["limit", "limit"], ["pending", "pending"], ["later", "later"], ["oldest", "oldest waits"],
-    ["ended", "ended"], ["rate", "rate limit"], ["latency", "latency"], ["ratio", "against usual"], ["drain", "drained in"], ["workers", "workers"]]);
+    ["ended", "ended"], ["rate", "rate limit"], ["latency", "latency"], ["ratio", "against usual", "text"], ["drain", "drained in"], ["workers", "workers"]]);
   const why = el("p");
   const plots = [
     plot("In flight", [{ key: "in_flight", name: "in flight", cls: "s1" }, { key: "limit", name: "limit", cls: "s3" }]),
@@ -90,7 +90,7 @@ function settings(name) {
   });
   form.addEventListener("input", () => (was.edited = true));
   return {
-    node: form,
+    node: el("div", {}, form, el("p", { class: "muted", text: "An empty field takes a setting away. Rates are 100/s, 600/m, 1000/h or 3/10s, in all workers together." })),
     // update shows what is set, unless somebody is about to change it.
     update(l) {
       const c = l.config || {};
