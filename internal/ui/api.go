@@ -1,6 +1,7 @@
 package ui
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"net/http"
@@ -45,7 +46,7 @@ func reply(w http.ResponseWriter, status int, v any) {
 // api is the JSON API, and the pages' live news.
 func (b *board) api(opt *Options) http.Handler {
 	mux := http.NewServeMux()
-	get := func(path string, show view, names ...string) {
+	get := func(path string, show func(context.Context, query) (any, error), names ...string) {
 		mux.HandleFunc("GET "+path, func(w http.ResponseWriter, r *http.Request) {
 			q := query{r.URL.Query()}
 			for _, name := range names {
@@ -59,14 +60,14 @@ func (b *board) api(opt *Options) http.Handler {
 			reply(w, http.StatusOK, v)
 		})
 	}
-	get("/api/batches", b.batchesView)
-	get("/api/batches/{name}", b.batchView, "name")
+	get("/api/batches", now(b.batchesView))
+	get("/api/batches/{name}", now(b.batchView), "name")
 	get("/api/batches/{name}/failures", b.failuresView, "name")
 	get("/api/batches/{name}/tasks/{seq}", b.taskView, "name", "seq")
-	get("/api/lanes", b.lanesView)
-	get("/api/lanes/{name}", b.laneView, "name")
-	get("/api/workers", b.workersView)
-	get("/api/redis", b.redisView)
+	get("/api/lanes", now(b.lanesView))
+	get("/api/lanes/{name}", now(b.laneView), "name")
+	get("/api/workers", now(b.workersView))
+	get("/api/redis", now(b.redisView))
 	mux.HandleFunc("GET /api/about", func(w http.ResponseWriter, _ *http.Request) {
 		reply(w, http.StatusOK, map[string]any{"actions": opt.Actions, "retry": opt.Actions && opt.Retry != nil,
 			"embedded": b.weir.Embedded(), "asynq": "/asynq/", "classes": classes})
@@ -92,6 +93,14 @@ func (b *board) api(opt *Options) http.Handler {
 		reply(w, http.StatusNotFound, failure{Error: "there is nothing here"})
 	})
 	return mux
+}
+
+// now is a view without when it was so.
+func now(of view) func(context.Context, query) (any, error) {
+	return func(ctx context.Context, q query) (any, error) {
+		v, _, err := of(ctx, q)
+		return v, err
+	}
 }
 
 // classes are those of failed tasks, for a filter.

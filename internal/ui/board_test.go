@@ -467,7 +467,7 @@ func TestLookingIsSharedAndBounded(t *testing.T) {
 		if twenty > 2*one+20 {
 			t.Errorf("%s: twenty pages cost %.0f commands/s, one %.0f", view, twenty, one)
 		}
-		if one > 12_000 {
+		if one > 15_000 {
 			t.Errorf("%s: %.0f commands/s", view, one)
 		}
 	}

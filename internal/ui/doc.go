@@ -9,8 +9,8 @@
 //   - What is shown was read from Redis by the functions that the commands use, and a plot
 //     has only what was read while somebody looked: nothing is made up between.
 //   - However many look, Redis is asked once: see shared. What takes long is asked for less
-//     often, so that looking has at most a twentieth of a connection's time; while nobody
-//     looks nothing is asked.
+//     often, so that looking has a fortieth of a connection's time, but every 15 s; while
+//     nobody looks nothing is asked.
 //   - Without Options.Actions nothing can be changed, and in asynqmon without
 //     Options.Writable.
 //   - Nothing another web site does in the user's browser has an effect here: a

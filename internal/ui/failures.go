@@ -193,7 +193,7 @@ func (f *failures) remember(o *batch.Outcome) *letter {
 
 // summary is what is known by now; most is how many are to be looked at.
 func (f *failures) summary(ctx context.Context, most int) (summary, error) {
-	if _, err := f.listed.get(ctx); err != nil {
+	if _, _, err := f.listed.get(ctx); err != nil {
 		return summary{}, err
 	}
 	f.grow(most)

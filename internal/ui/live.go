@@ -16,7 +16,7 @@ const (
 )
 
 // live tells pages once a second how things are, as server-sent events: "view" with what
-// its view shows, or "trouble" with why that cannot be told.
+// its view shows, or "trouble" with why that cannot be told. An event's id is when it was so.
 type live struct {
 	views   map[string]view
 	closed  <-chan struct{}
@@ -45,7 +45,7 @@ func (l *live) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer ticks.Stop()
 	for {
 		event := "view"
-		v, err := view(r.Context(), q)
+		v, asOf, err := view(r.Context(), q)
 		if err != nil {
 			event, v = "trouble", failure{err.Error(), isMissing(err)}
 		}
@@ -54,7 +54,7 @@ func (l *live) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 		_ = out.SetWriteDeadline(time.Now().Add(writeIn))
-		if _, err := fmt.Fprintf(w, "event: %s\ndata: %s\n\n", event, data); err != nil || out.Flush() != nil {
+		if _, err := fmt.Fprintf(w, "event: %s\nid: %d\ndata: %s\n\n", event, asOf.UnixMilli(), data); err != nil || out.Flush() != nil {
 			return // it has gone
 		}
 		select {

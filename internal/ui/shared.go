@@ -13,9 +13,8 @@ const (
 	// ticks sees something new each time.
 	freshFor = 900 * time.Millisecond
 	// leisure bounds what looking costs Redis: after a read that took so long there is
-	// none for so many times as long.
-	leisure = 20
-	// stalest is the longest that anything is shown as it was.
+	// none for so many times as long, up to stalest.
+	leisure = 40
 	stalest = 15 * time.Second
 	// readIn is how long a read may take.
 	readIn = 10 * time.Second
@@ -29,10 +28,12 @@ type shared[T any] struct {
 	mu    sync.Mutex // while it is read, too: once is enough
 	value T
 	err   error
+	asOf  time.Time
 	next  time.Time // when it is read again
 }
 
-func (s *shared[T]) get(ctx context.Context) (T, error) {
+// get returns it, and when it was so.
+func (s *shared[T]) get(ctx context.Context) (T, time.Time, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if began := time.Now(); began.After(s.next) {
@@ -41,9 +42,10 @@ func (s *shared[T]) get(ctx context.Context) (T, error) {
 		defer cancel()
 		s.value, s.err = s.read(ctx)
 		now := time.Now()
+		s.asOf = now
 		s.next = now.Add(min(stalest, max(freshFor-now.Sub(began), leisure*now.Sub(began))))
 	}
-	return s.value, s.err
+	return s.value, s.asOf, s.err
 }
 
 // stale makes the next look a new one: something was changed.

@@ -47,8 +47,8 @@ func (q query) number(name string, otherwise int) int {
 
 func (q query) per() int { return min(mostPage, max(1, q.number("per", perPage))) }
 
-// view is what a page shows, as what is made into JSON.
-type view = func(context.Context, query) (any, error)
+// view is what a page shows, as what is made into JSON, and when it was so.
+type view = func(context.Context, query) (v any, asOf time.Time, err error)
 
 // liveViews are those that a page is told of once a second: what they read is shared by all
 // pages.
@@ -118,10 +118,10 @@ func pace(i *batch.Info, t *track) (rate, eta *float64) {
 	return orNull(r), eta
 }
 
-func (b *board) batchesView(ctx context.Context, q query) (any, error) {
-	all, err := b.batches.get(ctx)
+func (b *board) batchesView(ctx context.Context, q query) (any, time.Time, error) {
+	all, asOf, err := b.batches.get(ctx)
 	if err != nil {
-		return nil, err
+		return nil, asOf, err
 	}
 	text, state := strings.ToLower(q.Get("q")), q.Get("state")
 	counts := make(map[string]int)
@@ -146,23 +146,23 @@ func (b *board) batchesView(ctx context.Context, q query) (any, error) {
 		if row.info.Failed > 0 {
 			s, err := b.index(row.info.Name).summary(ctx, listedMost)
 			if err != nil {
-				return nil, err
+				return nil, asOf, err
 			}
 			lines[i].Failures = &s
 		}
 	}
-	return map[string]any{"total": len(all), "matching": len(shown), "page": page, "pages": pages, "counts": counts, "rows": lines}, nil
+	return map[string]any{"total": len(all), "matching": len(shown), "page": page, "pages": pages, "counts": counts, "rows": lines}, asOf, nil
 }
 
-func (b *board) batchView(ctx context.Context, q query) (any, error) {
+func (b *board) batchView(ctx context.Context, q query) (any, time.Time, error) {
 	name := q.Get("name")
-	seen, err := b.watch(name).get(ctx)
+	seen, asOf, err := b.watch(name).get(ctx)
 	if err != nil {
-		return nil, err
+		return nil, asOf, err
 	}
 	failed, err := b.index(name).summary(ctx, indexedMost)
 	if err != nil {
-		return nil, err
+		return nil, asOf, err
 	}
 	rate, eta := pace(seen.Info, seen.track)
 	o := seen.Options
@@ -183,7 +183,7 @@ func (b *board) batchView(ctx context.Context, q query) (any, error) {
 	if seen.ends && !seen.Complete() {
 		v.Left = orNull(seen.left.Seconds())
 	}
-	return v, nil
+	return v, asOf, nil
 }
 
 func (b *board) failuresView(ctx context.Context, q query) (any, error) {
@@ -230,10 +230,10 @@ type laneLine struct {
 // sparks is how many samples a small plot has.
 const sparks = 60
 
-func (b *board) lanesView(ctx context.Context, q query) (any, error) {
-	seen, err := b.lanes.get(ctx)
+func (b *board) lanesView(ctx context.Context, q query) (any, time.Time, error) {
+	seen, asOf, err := b.lanes.get(ctx)
 	if err != nil {
-		return nil, err
+		return nil, asOf, err
 	}
 	text, state := strings.ToLower(q.Get("q")), q.Get("state")
 	counts := make(map[string]int)
@@ -256,7 +256,7 @@ func (b *board) lanesView(ctx context.Context, q query) (any, error) {
 	for i, l := range rows {
 		lines[i] = seen.line(l)
 	}
-	return map[string]any{"total": len(seen.rows), "matching": len(shown), "page": page, "pages": pages, "counts": counts, "rows": lines}, nil
+	return map[string]any{"total": len(seen.rows), "matching": len(shown), "page": page, "pages": pages, "counts": counts, "rows": lines}, asOf, nil
 }
 
 // sorts are the orders of lanes other than by name, the most first.
@@ -275,10 +275,10 @@ func (s *laneRows) line(l lane.Line) laneLine {
 	return line
 }
 
-func (b *board) laneView(ctx context.Context, q query) (any, error) {
-	seen, err := b.lanes.get(ctx)
+func (b *board) laneView(ctx context.Context, q query) (any, time.Time, error) {
+	seen, asOf, err := b.lanes.get(ctx)
 	if err != nil {
-		return nil, err
+		return nil, asOf, err
 	}
 	name := q.Get("name")
 	for _, l := range seen.rows {
@@ -286,10 +286,10 @@ func (b *board) laneView(ctx context.Context, q query) (any, error) {
 			return struct {
 				laneLine
 				Series series `json:"series"`
-			}{seen.line(l), seen.tracks[name].series("limit", "in_flight", "pending", "latency")}, nil
+			}{seen.line(l), seen.tracks[name].series("limit", "in_flight", "pending", "latency")}, asOf, nil
 		}
 	}
-	return nil, fmt.Errorf("lane %q: %w", name, lane.ErrUnknown)
+	return nil, asOf, fmt.Errorf("lane %q: %w", name, lane.ErrUnknown)
 }
 
 // runningLine is a task that runs.
@@ -322,10 +322,10 @@ type workerLine struct {
 // skewBad is from which offset on a clock is wrong: from there on its worker warns.
 const skewBad = 2 * time.Second
 
-func (b *board) workersView(ctx context.Context, q query) (any, error) {
-	all, err := b.workers.get(ctx)
+func (b *board) workersView(ctx context.Context, q query) (any, time.Time, error) {
+	all, asOf, err := b.workers.get(ctx)
 	if err != nil {
-		return nil, err
+		return nil, asOf, err
 	}
 	text := strings.ToLower(q.Get("q"))
 	slots, running, stuck := 0, 0, 0
@@ -342,7 +342,7 @@ func (b *board) workersView(ctx context.Context, q query) (any, error) {
 		rows = []workerLine{}
 	}
 	return map[string]any{"total": len(all), "matching": len(lines), "page": page, "pages": pages,
-		"slots": slots, "running": running, "stuck": stuck, "rows": rows}, nil
+		"slots": slots, "running": running, "stuck": stuck, "rows": rows}, asOf, nil
 }
 
 func (w *workerRow) line() workerLine {
@@ -366,10 +366,10 @@ func (w *workerRow) line() workerLine {
 
 func round3(d time.Duration) float64 { return math.Round(d.Seconds()*1000) / 1000 }
 
-func (b *board) redisView(ctx context.Context, _ query) (any, error) {
-	seen, err := b.redis.get(ctx)
+func (b *board) redisView(ctx context.Context, _ query) (any, time.Time, error) {
+	seen, asOf, err := b.redis.get(ctx)
 	if err != nil {
-		return nil, err
+		return nil, asOf, err
 	}
 	problems := []map[string]any{}
 	for _, p := range seen.problems {
@@ -381,7 +381,7 @@ func (b *board) redisView(ctx context.Context, _ query) (any, error) {
 		Nodes    []conn.Node      `json:"nodes"`
 		Problems []map[string]any `json:"problems"`
 		Series   series           `json:"series"`
-	}{b.weir.Embedded(), seen.nodes, problems, s}, nil
+	}{b.weir.Embedded(), seen.nodes, problems, s}, asOf, nil
 }
 
 // isMissing says that what was asked for is not there.

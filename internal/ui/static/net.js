@@ -69,6 +69,7 @@ export const remembered = () => Object.fromEntries(new URLSearchParams(location.
 export function live(view, params, show) {
   let source = null;
   let last = 0;
+  let asOf = 0;
   let away = false;
 
   function open() {
@@ -76,6 +77,7 @@ export function live(view, params, show) {
     source = new EventSource("/api/live" + query({ view, ...params }));
     source.addEventListener("view", (e) => {
       last = Date.now();
+      asOf = Number(e.lastEventId); // by the server's clock
       if (away) {
         away = false;
         trouble("");
@@ -97,7 +99,7 @@ export function live(view, params, show) {
   function tell() {
     const late = last && Date.now() - last > 5000;
     news.classList.toggle("late", late || !last);
-    text(news, !last ? "connecting" : late ? `no news for ${seconds(Math.round((Date.now() - last) / 1000))}` : `live, ${clock(last)}`);
+    text(news, !last ? "connecting" : late ? `no news for ${seconds(Math.round((Date.now() - last) / 1000))}` : `live, ${clock(asOf)}`);
   }
 
   document.addEventListener("visibilitychange", () => {
