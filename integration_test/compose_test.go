@@ -170,7 +170,7 @@ func (c *compose) workers() int {
 
 // queueSize is how many tasks asynqmon's API says a queue holds.
 func (c *compose) queueSize(name string) int {
-	r, err := http.Get(fmt.Sprintf("http://127.0.0.1:%d/api/queues", c.uiPort))
+	r, err := http.Get(fmt.Sprintf("http://127.0.0.1:%d/asynq/api/queues", c.uiPort))
 	if err != nil {
 		return 0
 	}

@@ -40,6 +40,10 @@
 //	what was lost is enqueued again             TestRepairEnqueuesWhatIsMissing
 //	a batch is paused, has a deadline           TestAPausedBatchGoesOnWhenItIsResumed
 //	                                            TestADeadlineEndsABatch
+//	a browser shows and operates a run          TestTheWebUIShowsAndOperatesARun
+//	                                            TestTheWebUIOpensABatchOf100000Failures
+//	                                            TestRunServesTheWebUI
+//	                                            TestWhereOthersReachItTheWebUIOnlyShows
 //	each host is a lane; slow ones wait alone   TestEachHostIsALaneAndASlowOneHoldsUpNoOther
 //	two bad hosts slow no other                 TestADeadAndAThrottledHostSlowNoOther
 //	a service is used to its limits             TestRealServicesAreUsedAndNotFlooded (nginx; WEIR_TEST_PHASE=30s)

@@ -70,7 +70,11 @@ func TestUsersOfRedisHaveTheRightsTheyNeed(t *testing.T) {
 	web := startProducer(t, ui, "ui", "--addr", "127.0.0.1:0")
 	web.logs("web UI on ")
 	at := regexp.MustCompile(`web UI on (\S+)`).FindStringSubmatch(web.stderr.String())[1]
-	for _, path := range []string{"/api/queues", "/api/servers", "/api/redis_info", "/api/queues/sleep"} {
+	for _, path := range []string{
+		"/asynq/api/queues", "/asynq/api/servers", "/asynq/api/redis_info", "/asynq/api/queues/sleep",
+		"/api/batches", "/api/batches/h", "/api/batches/f/failures", "/api/batches/f/tasks/0", "/api/batches/h/tasks/0",
+		"/api/lanes", "/api/lanes/sleep", "/api/workers", "/api/redis",
+	} {
 		get(t, at+path)
 	}
 	for _, entry := range refused(t, admin) {

@@ -13,6 +13,7 @@ import (
 	"github.com/weir-tasks/weir/internal/cli"
 	"github.com/weir-tasks/weir/internal/feed"
 	"github.com/weir-tasks/weir/internal/status"
+	"github.com/weir-tasks/weir/internal/ui"
 	"github.com/weir-tasks/weir/tasks"
 )
 
@@ -92,12 +93,43 @@ func (r *retryCmd) Run(ctx context.Context, common *cli.Common) error {
 		s.report.Note("batch %s: nothing failed, there is nothing to retry", r.Of)
 		return nil
 	}
-	in := &input{Source: client.Failed(ctx, r.Of, typ, r.match), typ: typ, what: r.what(), again: true}
+	in, o := r.again(ctx, client, typ, st)
 	defer in.Close()
-	r.like(&st.Options)
+	return r.produce(ctx, s, client, in, o)
+}
+
+// again is the input and what the new batch is run with.
+func (r *retryCmd) again(ctx context.Context, client *weir.Client, typ *tasks.Type, of *status.Status) (*input, weir.BatchOptions) {
+	in := &input{Source: client.Failed(ctx, r.Of, typ, r.match), typ: typ, what: r.what(), again: true}
+	r.like(&of.Options)
 	o := r.options(in)
 	o.Stem = r.Of + "-retry"
-	return r.produce(ctx, s, client, in, o)
+	return in, o
+}
+
+// retrying is the command for the web UI: the new batch is enqueued, and left.
+func retrying(client *weir.Client) ui.RetryFunc {
+	return func(ctx context.Context, of string, class batch.Class, match string) (string, func(context.Context) error, error) {
+		st, err := client.Status(ctx, of)
+		if err != nil {
+			return "", nil, err
+		}
+		typ, known := tasks.Lookup(st.Options.Type)
+		if !known {
+			return "", nil, fmt.Errorf("batch %q is of type %q, which this program does not have", of, st.Options.Type)
+		}
+		r := retryCmd{failedFlags: failedFlags{Of: of, Class: class, Match: match},
+			batchFlags: batchFlags{MaxFailures: maxFailures, Keep: keep}}
+		in, o := r.again(ctx, client, typ, st)
+		b, err := client.Begin(ctx, typ, o)
+		if err != nil {
+			return "", nil, errors.Join(err, in.Close())
+		}
+		return b.Name(), func(ctx context.Context) error {
+			defer b.End()
+			return errors.Join(b.Feed(ctx, in.Source), in.Close())
+		}, nil
+	}
 }
 
 // like fills in what was not given with what another batch was run with.

@@ -30,7 +30,7 @@ type grammar struct {
 	Lanes    lanesCmd    `cmd:"" help:"All lanes: how many tasks are in flight, how many may be, and why others wait."`
 	Lane     laneCmd     `cmd:"" help:"Set what a lane may do, in all workers within a second; or show it."`
 	Types    typesCmd    `cmd:"" help:"Task types, their payload and result, their policy."`
-	UI       uiCmd       `cmd:"" name:"ui" help:"Serve the web UI: asynqmon on weir's queues."`
+	UI       uiCmd       `cmd:"" name:"ui" help:"Serve the web UI: batches, lanes, workers, Redis; and asynqmon."`
 }
 
 type config struct {
@@ -64,6 +64,12 @@ type inputFlags struct {
 	Format  string `help:"Form of the input: auto (by the file's name), lines, ndjson or csv." default:"auto" enum:"auto,lines,ndjson,csv"`
 	Limit   int64  `help:"Stop reading after N records." placeholder:"N"`
 }
+
+// The defaults of flags, where there is no flag.
+const (
+	maxFailures = 100_000
+	keep        = 7 * 24 * time.Hour
+)
 
 // batchFlags say how a batch is run.
 type batchFlags struct {

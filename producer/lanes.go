@@ -10,7 +10,6 @@ import (
 	"text/tabwriter"
 	"time"
 
-	"github.com/redis/go-redis/v9"
 	"github.com/weir-tasks/weir/internal/cli"
 	"github.com/weir-tasks/weir/internal/lane"
 	"github.com/weir-tasks/weir/internal/lane/governor"
@@ -59,7 +58,7 @@ func printLanes(w io.Writer, all []*lane.Overview, asJSON bool, cluster lane.Clu
 	if asJSON {
 		out := json.NewEncoder(w)
 		for _, o := range all {
-			if err := out.Encode(jsonLane(o, cluster)); err != nil {
+			if err := out.Encode(o.Line(cluster)); err != nil {
 				return err
 			}
 		}
@@ -71,7 +70,7 @@ func printLanes(w io.Writer, all []*lane.Overview, asJSON bool, cluster lane.Clu
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(t, "LANE\tSTATE\tWEIGHT\tLIMIT\tIN FLIGHT\tPENDING\tLATER\tRATE\tLATENCY\tWAITS FOR")
 	for _, o := range all {
-		j := jsonLane(o, cluster)
+		j := o.Line(cluster)
 		limit, rate, latency := "-", "-", "-"
 		if o.Governed != nil {
 			limit = fmt.Sprint(j.Limit)
@@ -85,56 +84,6 @@ func printLanes(w io.Writer, all []*lane.Overview, asJSON bool, cluster lane.Clu
 		fmt.Fprintf(t, "%s\t%s\t%d\t%s\t%d\t%d\t%d\t%s\t%s\t%s\n", j.Lane, j.State, j.Weight, limit, j.Active, j.Pending, j.Later, rate, latency, j.Waits)
 	}
 	return t.Flush()
-}
-
-// laneLine is a lane as --json has it. Rates are per second, times in milliseconds.
-type laneLine struct {
-	Lane     string        `json:"lane"`
-	State    string        `json:"state"`
-	Weight   int           `json:"weight"`
-	Governed bool          `json:"governed"`
-	Limit    int           `json:"limit"`
-	Active   int64         `json:"in_flight"`
-	Pending  int64         `json:"pending"`
-	Later    int64         `json:"later"`
-	Workers  int           `json:"workers"`
-	Rate     float64       `json:"rate"`
-	BaseMS   float64       `json:"base_ms"`
-	Ratio    float64       `json:"latency_ratio"`
-	PauseMS  int64         `json:"pause_ms"`
-	Why      string        `json:"why"`
-	Waits    string        `json:"waits"`
-	Oldest   int64         `json:"oldest_ms"`
-	Drain    *float64      `json:"drain_seconds"`
-	Wanted   float64       `json:"workers_wanted"`
-	Config   *laneSettings `json:"config,omitempty"`
-}
-
-type laneSettings struct {
-	Max    int     `json:"max,omitempty"`
-	Min    int     `json:"min,omitempty"`
-	Limit  int     `json:"limit,omitempty"`
-	Rate   float64 `json:"rate,omitempty"`
-	Burst  int     `json:"burst,omitempty"`
-	Paused bool    `json:"paused,omitempty"`
-}
-
-func jsonLane(o *lane.Overview, cluster lane.Cluster) laneLine {
-	d := o.Demand(cluster, 0)
-	j := laneLine{Lane: o.Name, State: "open", Weight: o.Weight, Active: o.InFlight(), Pending: o.Pending, Later: o.Later, Waits: o.Waits(),
-		Oldest: o.Oldest.Milliseconds(), Drain: d.Drain, Wanted: d.Workers}
-	if o.Config.Paused {
-		j.State = governor.Held.String()
-	}
-	if o.Config != (governor.Config{}) {
-		s := laneSettings(o.Config)
-		j.Config = &s
-	}
-	if g := o.Governed; g != nil {
-		j.Governed, j.State, j.Limit, j.Workers, j.Rate = true, g.State.String(), g.Limit, g.Workers, g.Rate
-		j.BaseMS, j.Ratio, j.PauseMS, j.Why = float64(g.Base.Microseconds())/1000, g.Ratio, g.Wait.Milliseconds(), g.Why
-	}
-	return j
 }
 
 type laneCmd struct {
@@ -154,12 +103,14 @@ func (c *laneCmd) Run(ctx context.Context, common *cli.Common) error {
 	if err := tasks.ValidLane(c.Name); err != nil {
 		return cli.UsageError("%w", err)
 	}
-	var rate float64
+	change := lane.Change{Burst: c.Burst, Max: c.Max, Min: c.Min, Limit: c.Limit, Weight: c.Weight,
+		Pause: c.Pause, Resume: c.Resume, Reset: c.Reset}
 	if c.Rate != nil {
-		var err error
-		if rate, err = governor.ParseRate(*c.Rate); err != nil {
+		rate, err := governor.ParseRate(*c.Rate)
+		if err != nil {
 			return cli.UsageError("--rate: %w", err)
 		}
+		change.Rate = &rate
 	}
 	if c.Weight != nil {
 		if err := lane.ValidWeight(*c.Weight); err != nil {
@@ -171,7 +122,10 @@ func (c *laneCmd) Run(ctx context.Context, common *cli.Common) error {
 		return err
 	}
 	defer client.Close()
-	if err := c.change(ctx, client.Redis(), rate); err != nil {
+	var refused *lane.RefusedError
+	if err := change.Apply(ctx, client.Redis(), c.Name); errors.As(err, &refused) {
+		return cli.UsageError("%w", err)
+	} else if err != nil {
 		return err
 	}
 	o, err := client.Lane(ctx, c.Name)
@@ -182,51 +136,4 @@ func (c *laneCmd) Run(ctx context.Context, common *cli.Common) error {
 		return err
 	}
 	return printLanes(os.Stdout, []*lane.Overview{o}, false, lane.Cluster{})
-}
-
-// change does what the flags say.
-func (c *laneCmd) change(ctx context.Context, rdb redis.UniversalClient, rate float64) error {
-	conf, err := governor.LoadConfig(ctx, rdb, c.Name)
-	if err != nil && !errors.Is(err, governor.ErrConfig) {
-		return err
-	}
-	before := conf
-	for _, f := range []struct {
-		flag  *int
-		field *int
-	}{{c.Burst, &conf.Burst}, {c.Max, &conf.Max}, {c.Min, &conf.Min}, {c.Limit, &conf.Limit}} {
-		if f.flag != nil {
-			*f.field = *f.flag
-		}
-	}
-	if c.Rate != nil {
-		conf.Rate = rate
-	}
-	if conf.Rate == 0 && c.Burst == nil {
-		conf.Burst = 0
-	}
-	conf.Paused = (conf.Paused || c.Pause) && !c.Resume
-	if err := conf.Validate(); err != nil {
-		return cli.UsageError("lane %q: %w", c.Name, err)
-	}
-	switch {
-	case conf == before:
-	case conf == (governor.Config{}):
-		if err := governor.Unconfigure(ctx, rdb, c.Name); err != nil {
-			return err
-		}
-	default:
-		if err := governor.Configure(ctx, rdb, c.Name, conf); err != nil {
-			return err
-		}
-	}
-	if c.Weight != nil {
-		if err := lane.SetWeight(ctx, rdb, c.Name, *c.Weight); err != nil {
-			return err
-		}
-	}
-	if c.Reset {
-		return governor.Reset(ctx, rdb, c.Name)
-	}
-	return nil
 }

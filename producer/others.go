@@ -247,7 +247,7 @@ func (c *statusCmd) Run(ctx context.Context, common *cli.Common) error {
 			return notFound(err)
 		}
 		if c.JSON {
-			err = json.NewEncoder(os.Stdout).Encode(jsonStatus(st))
+			err = json.NewEncoder(os.Stdout).Encode(st.Line())
 		} else {
 			if i > 0 {
 				fmt.Println()
@@ -262,42 +262,6 @@ func (c *statusCmd) Run(ctx context.Context, common *cli.Common) error {
 		fmt.Fprintln(os.Stderr, "no batches")
 	}
 	return nil
-}
-
-func jsonStatus(st *status.Status) any {
-	return struct {
-		Batch     string    `json:"batch"`
-		Type      string    `json:"type"`
-		State     string    `json:"state"`
-		Stopped   bool      `json:"stopped"`
-		Paused    bool      `json:"paused"`
-		Expired   bool      `json:"expired"`
-		Created   time.Time `json:"created"`
-		N         *int64    `json:"n"`
-		Read      int64     `json:"read"`
-		OK        int64     `json:"ok"`
-		Failed    int64     `json:"failed"`
-		Cancelled int64     `json:"cancelled"`
-		Pending   int64     `json:"pending"`
-		Scheduled int64     `json:"scheduled"`
-		Retry     int64     `json:"retry"`
-		Active    int64     `json:"active"`
-		Missing   int64     `json:"missing"`
-		SetAside  int64     `json:"set_aside"`
-		Retries   int64     `json:"retries"`
-		Lane      string    `json:"lane"`
-		Priority  string    `json:"priority"`
-		Input     string    `json:"input"`
-	}{st.Name, st.Options.Type, string(st.Phase), st.Stopped, st.Paused, st.Expired, st.Created, known(st.N), st.Read(),
-		st.OK, st.Failed, st.Cancelled, st.Pending, st.Scheduled, st.Tally.Retry, st.Active, st.Missing(), st.SetAside,
-		st.Retries, st.Options.Lane, st.Options.Priority.String(), st.Options.Input}
-}
-
-func known(n int64) *int64 {
-	if n < 0 {
-		return nil
-	}
-	return &n
 }
 
 func printStatus(w io.Writer, st *status.Status) error {

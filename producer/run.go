@@ -31,6 +31,7 @@ type runCmd struct {
 	batchFlags
 	outFlags
 	signFlags
+	UI          string `name:"ui" help:"Serve the web UI at this address while the batch runs." placeholder:"ADDR"`
 	Concurrency int    `help:"Without --redis: tasks run at once in this process." default:"50" short:"c"`
 	Egress      string `help:"Without --redis: what http and ping tasks may connect to: any, or public, which is the internet and no network beside it." enum:"public,any" default:"any"`
 	cli.Networks
@@ -60,7 +61,13 @@ func (r *runCmd) Run(ctx context.Context, common *cli.Common) error {
 		}
 		defer worker.Stop()
 	}
-
+	if r.UI != "" {
+		stop, err := serveBeside(ctx, s, client, r.UI)
+		if err != nil {
+			return err
+		}
+		defer stop()
+	}
 	return r.produce(ctx, s, client, in, r.options(in))
 }
 

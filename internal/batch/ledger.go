@@ -140,32 +140,6 @@ func parseInfo(name string, h map[string]string) (*Info, error) {
 	return i, nil
 }
 
-// List reads all batches, the newest first. On the way, names whose batch has been
-// removed are dropped from the index, and a complete batch whose last outcome was
-// recorded by a worker that then died gets its expiry.
-func (l *Ledger) List(ctx context.Context) ([]*Info, error) {
-	names, err := l.rdb.ZRevRange(ctx, indexKey, 0, -1).Result()
-	if err != nil {
-		return nil, fmt.Errorf("list batches: %w", err)
-	}
-	var all []*Info
-	for _, name := range names {
-		i, err := l.Info(ctx, name)
-		if errors.Is(err, ErrNotFound) {
-			l.rdb.ZRem(ctx, indexKey, name)
-			continue
-		}
-		if err != nil {
-			return nil, err
-		}
-		if i.Complete() {
-			_ = l.expire(ctx, i)
-		}
-		all = append(all, i)
-	}
-	return all, nil
-}
-
 // expire lets all keys of a complete batch go after its time, once: who cancels or
 // lists it later does not make it stay.
 func (l *Ledger) expire(ctx context.Context, i *Info) error {

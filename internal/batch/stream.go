@@ -40,23 +40,30 @@ func (l *Ledger) Read(ctx context.Context, name, after string, count int64, bloc
 	if err != nil {
 		return nil, fmt.Errorf("read outcomes of batch %q: %w", name, err)
 	}
-	var entries []Entry
+	var all []Entry
 	for _, s := range streams {
-		for _, m := range s.Messages {
-			e := Entry{ID: m.ID, Wait: -time.Microsecond}
-			_, e.End = m.Values["end"]
-			if line, ok := m.Values["o"].(string); ok {
-				e.Line = []byte(line)
-			}
-			if w, ok := m.Values["w"].(string); ok {
-				if us, err := strconv.ParseInt(w, 10, 64); err == nil {
-					e.Wait = time.Duration(us) * time.Microsecond
-				}
-			}
-			entries = append(entries, e)
-		}
+		all = append(all, entries(s.Messages)...)
 	}
-	return entries, nil
+	return all, nil
+}
+
+// entries are the messages of a stream.
+func entries(messages []redis.XMessage) []Entry {
+	all := make([]Entry, len(messages))
+	for i, m := range messages {
+		e := Entry{ID: m.ID, Wait: -time.Microsecond}
+		_, e.End = m.Values["end"]
+		if line, ok := m.Values["o"].(string); ok {
+			e.Line = []byte(line)
+		}
+		if w, ok := m.Values["w"].(string); ok {
+			if us, err := strconv.ParseInt(w, 10, 64); err == nil {
+				e.Wait = time.Duration(us) * time.Microsecond
+			}
+		}
+		all[i] = e
+	}
+	return all
 }
 
 // Unread is how many outcomes are in the stream: those that no follower has handed on for

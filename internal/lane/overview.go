@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -18,6 +19,8 @@ type Overview struct {
 	Name string
 	// Pending tasks wait for a permit, Later ones for their time, Active ones are run.
 	Pending, Later, Active int64
+	// Ended is how many attempts have ended, in all, as asynq counts them.
+	Ended int64
 	// Oldest is how long the first of the pending ones has waited.
 	Oldest time.Duration
 	// Governed is how its governor sees it; nil where it has none, or has been idle for an hour.
@@ -138,10 +141,12 @@ func counted(ctx context.Context, rdb redis.UniversalClient, names []string) (al
 		type counts struct {
 			active, scheduled, retry *redis.IntCmd
 			pending                  [len(queue.Priorities)]*redis.IntCmd
+			ended                    *redis.SliceCmd
 		}
 		of := make([]counts, len(chunk))
 		for i, name := range chunk {
-			of[i] = counts{active: pipe.LLen(ctx, queue.Active(name)), scheduled: pipe.ZCard(ctx, queue.Scheduled(name)), retry: pipe.ZCard(ctx, queue.Retry(name))}
+			of[i] = counts{active: pipe.LLen(ctx, queue.Active(name)), scheduled: pipe.ZCard(ctx, queue.Scheduled(name)), retry: pipe.ZCard(ctx, queue.Retry(name)),
+				ended: pipe.MGet(ctx, queue.Processed(name))} // unlike GET, no error where it is not there
 			for j, list := range queue.Lists(name) {
 				of[i].pending[j] = pipe.LLen(ctx, list)
 			}
@@ -153,6 +158,9 @@ func counted(ctx context.Context, rdb redis.UniversalClient, names []string) (al
 			o := &Overview{Name: name, Active: of[i].active.Val(), Later: of[i].scheduled.Val() + of[i].retry.Val()}
 			for _, n := range of[i].pending {
 				o.Pending += n.Val()
+			}
+			if text, ok := of[i].ended.Val()[0].(string); ok {
+				o.Ended, _ = strconv.ParseInt(text, 10, 64)
 			}
 			all = append(all, o)
 		}

@@ -1,17 +1,26 @@
-// Package ui serves the web UI: asynqmon, as a library, behind the guards that
-// it does not have of its own.
+// Package ui serves the web UI: weir's own pages, and under /asynq/ asynqmon, as a library,
+// behind the guards that it does not have of its own.
+//
+//	browser -- pages (static) -- /api/live: a view, once a second -- board -- shared reads -- Redis
+//	                         \-- POST /api/...: an action --------- weir.Client
 //
 // What always holds:
 //
-//   - With Options.ReadOnly, which the command sets by default, nothing can be
-//     changed through the API.
+//   - What is shown was read from Redis by the functions that the commands use, and a plot
+//     has only what was read while somebody looked: nothing is made up between.
+//   - However many look, Redis is asked once: see shared. What takes long is asked for less
+//     often, so that looking has a fortieth of a connection's time, but every 15 s; while
+//     nobody looks nothing is asked.
+//   - Without Options.Actions nothing can be changed, and in asynqmon without
+//     Options.Writable.
 //   - Nothing another web site does in the user's browser has an effect here: a
-//     cross-site request that is not a plain read gets 403, a request under a
-//     foreign host name (DNS rebinding) gets 403, and no answer is readable or
-//     can be framed elsewhere, since there is no CORS and CSP forbids frames.
-//   - A payload is shown as text: cut at 4 KiB, never sniffed as HTML, and no
-//     script runs but asynqmon's own (its inline scripts by their hash).
-//   - The page needs nothing from another host. asynqmon asks Google for a font;
+//     cross-site request that is not a plain read gets 403, an action must say that it is
+//     JSON, a request under a foreign host name (DNS rebinding) gets 403, and no answer is
+//     readable or can be framed elsewhere, since there is no CORS and CSP forbids frames.
+//   - What comes from tasks is shown as text: redacted, cut at 4 KiB, never made into
+//     markup, and no script runs but the files served here (asynqmon's inline ones by their
+//     hash).
+//   - The pages need nothing from another host. asynqmon asks Google for a font;
 //     CSP refuses that and the browser's own is used.
 //   - The Redis client belongs to whoever passed it. It is never closed here,
 //     and once the func that Handler returns has returned it is not used either.
@@ -19,6 +28,6 @@
 // There is no login: who reaches the address may look. Listen on loopback, or
 // put something that authenticates in front.
 //
-// The package owns no keys. While Redis is away the API answers 500 with the
-// cause; the page, and /healthz, stay up.
+// The package owns no keys. While Redis is away the API answers 503 with the
+// cause, and pages say so and go on by themselves; /healthz stays up.
 package ui

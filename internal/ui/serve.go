@@ -35,6 +35,9 @@ func ServeOn(ctx context.Context, ln net.Listener, h http.Handler) error {
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    64 << 10,
 	}
+	server.BaseContext = func(net.Listener) context.Context {
+		return context.WithValue(context.WithoutCancel(ctx), stoppingKey{}, ctx.Done())
+	}
 	failed := make(chan error, 1)
 	go func() { failed <- server.Serve(ln) }()
 
@@ -55,4 +58,13 @@ func ServeOn(ctx context.Context, ln net.Listener, h http.Handler) error {
 		return fmt.Errorf("stop the UI: %w", err)
 	}
 	return nil
+}
+
+// stoppingKey is under which requests find the channel that is closed when their server
+// stops: those that would not end by themselves end then.
+type stoppingKey struct{}
+
+func stopping(r *http.Request) <-chan struct{} {
+	c, _ := r.Context().Value(stoppingKey{}).(<-chan struct{})
+	return c
 }

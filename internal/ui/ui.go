@@ -1,22 +1,24 @@
 package ui
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
-	"strings"
 	"sync"
 
 	"github.com/hibiken/asynqmon"
 	"github.com/redis/go-redis/v9"
+	"github.com/weir-tasks/weir/internal/batch"
 )
 
 // Options says what is shown, where, and to whom.
 type Options struct {
-	// Redis is the caller's client, shared with it. It must be a *redis.Client or
-	// a *redis.ClusterClient: asynqmon shows its page about Redis for no other.
-	Redis redis.UniversalClient
+	// Weir is what is shown: the caller's client, shared with it. Its Redis must be a
+	// *redis.Client or a *redis.ClusterClient: asynqmon shows its page about Redis for no
+	// other.
+	Weir Weir
 
 	// Addr is the address listened on. Its host is one that requests may name.
 	Addr string
@@ -25,64 +27,76 @@ type Options struct {
 	// a reverse proxy; without port.
 	Hosts []string
 
-	// RootPath is where asynqmon lives: "/tasks", say. Empty means "/".
-	RootPath string
+	// Actions lets pages cancel, pause, resume and retry batches and set what lanes may do.
+	Actions bool
 
-	// ReadOnly refuses to pause queues and to delete, run or archive tasks. weir
+	// Retry begins a batch of another one's failures; without it there is no such action.
+	Retry RetryFunc
+
+	// Writable lets asynqmon pause queues and delete, run and archive tasks. weir
 	// keeps accounts that asynqmon knows nothing of: a task deleted there is one
 	// that the batch's status shows as missing.
-	ReadOnly bool
+	Writable bool
 }
+
+// RetryFunc begins a batch of those failures of another one that are of a class and have a
+// text in their error, "" being any. feed enqueues them; it returns when all are.
+type RetryFunc func(ctx context.Context, of string, class batch.Class, match string) (name string, feed func(context.Context) error, err error)
 
 // A body is a list of task IDs at most.
 const maxBody = 1 << 20
+
+// asynqRoot is where asynqmon lives.
+const asynqRoot = "/asynq"
+
+// ourPolicy is the content policy of our own pages: nothing but what is served here.
+const ourPolicy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; " +
+	"base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
 // Handler returns the UI and a func to call when it is no longer served: that
 // waits for the requests in progress, after which Redis may be closed.
 // The errors to expect are those of Options.
 func Handler(opt Options) (http.Handler, func() error, error) {
-	root := strings.TrimSuffix(opt.RootPath, "/")
-	if root != "" && !strings.HasPrefix(root, "/") {
-		return nil, nil, fmt.Errorf("ui: root path %q does not begin with /", opt.RootPath)
-	}
-	if strings.ContainsAny(root, "{}?#") {
-		return nil, nil, fmt.Errorf("ui: root path %q has one of {}?#", opt.RootPath)
-	}
-	switch opt.Redis.(type) {
-	case *redis.Client, *redis.ClusterClient:
-	case nil:
+	if opt.Weir == nil || opt.Weir.Redis() == nil {
 		return nil, nil, errors.New("ui: no Redis client")
-	default:
-		return nil, nil, fmt.Errorf("ui: asynqmon cannot use a %T", opt.Redis)
 	}
-
+	switch rdb := opt.Weir.Redis().(type) {
+	case *redis.Client, *redis.ClusterClient:
+	default:
+		return nil, nil, fmt.Errorf("ui: asynqmon cannot use a %T", rdb)
+	}
+	own, closeOwn := forAsynqmon(opt.Weir.Redis())
 	// Its Close is never called: all that does is close the client.
 	mon := asynqmon.New(asynqmon.Options{
-		RootPath:         root,
-		RedisConnOpt:     shared{opt.Redis},
+		RootPath:         asynqRoot,
+		RedisConnOpt:     given{own},
 		PayloadFormatter: asynqmon.PayloadFormatterFunc(show),
 		ResultFormatter:  asynqmon.ResultFormatterFunc(show),
-		ReadOnly:         opt.ReadOnly,
+		ReadOnly:         !opt.Writable,
 	})
-	policy, err := contentPolicy(mon, root+"/")
+	policy, err := contentPolicy(mon, asynqRoot+"/")
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, errors.Join(err, closeOwn())
 	}
-
-	door := &door{next: typed(mon, root)}
+	board := newBoard(opt.Weir)
 	mux := http.NewServeMux()
-	mux.Handle(root+"/", door)
-	if root != "" {
-		mux.Handle("/{$}", http.RedirectHandler(root+"/", http.StatusFound))
-	}
+	mux.Handle(asynqRoot+"/", secureHeaders(typed(mon, asynqRoot), policy))
+	mux.Handle("/api/", board.api(&opt))
+	mux.Handle("/", pages())
 
-	var h http.Handler = mux
+	door := &door{next: mux}
+	var h http.Handler = door
 	h = http.MaxBytesHandler(h, maxBody)
 	h = http.NewCrossOriginProtection().Handler(h)
 	h = allowHosts(h, append([]string{hostOf(opt.Addr)}, opt.Hosts...))
 	h = healthz(h) // before the hosts: who probes may use any name, and learns nothing
-	h = secureHeaders(h, policy)
-	return h, door.close, nil
+	h = secureHeaders(h, ourPolicy)
+	return h, func() error {
+		board.cancel() // ends the requests that would not end by themselves
+		err := door.close()
+		board.close()
+		return errors.Join(err, closeOwn())
+	}, nil
 }
 
 func healthz(next http.Handler) http.Handler {
@@ -97,10 +111,10 @@ func healthz(next http.Handler) http.Handler {
 	})
 }
 
-// shared is an asynq.RedisConnOpt that makes no client but gives the one there is.
-type shared struct{ client redis.UniversalClient }
+// given is an asynq.RedisConnOpt that makes no client but gives the one there is.
+type given struct{ client redis.UniversalClient }
 
-func (s shared) MakeRedisClient() any { return s.client }
+func (s given) MakeRedisClient() any { return s.client }
 
 // door lets requests through until it is closed.
 type door struct {

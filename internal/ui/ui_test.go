@@ -13,18 +13,19 @@ import (
 	"testing"
 	"time"
 
-	"github.com/alicebob/miniredis/v2"
 	"github.com/hibiken/asynq"
 	"github.com/redis/go-redis/v9"
-	"go.uber.org/goleak"
+	"github.com/weir-tasks/weir"
+	"github.com/weir-tasks/weir/internal/conn/conntest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { conntest.Main(m) }
 
-// site is a UI on a Redis with two pending tasks in the queue "site".
+// site is a UI on an embedded Redis with two pending tasks in the queue "site".
 type site struct {
 	t     *testing.T
-	redis *redis.Client
+	weir  *weir.Client
+	redis redis.UniversalClient
 	url   string
 	close func() error
 }
@@ -34,18 +35,33 @@ const (
 	queue   = "site"
 )
 
+// embedded is a client of an embedded Redis of this test.
+func embedded(t *testing.T) *weir.Client {
+	t.Helper()
+	client, err := weir.Open(t.Context(), weir.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = client.Close() })
+	return client
+}
+
 func newSite(t *testing.T, change func(*Options)) *site {
 	t.Helper()
-	client := redis.NewClient(&redis.Options{Addr: miniredis.RunT(t).Addr()})
-	t.Cleanup(func() { _ = client.Close() })
-	enqueue := asynq.NewClientFromRedisClient(client)
+	client := embedded(t)
+	enqueue := asynq.NewClientFromRedisClient(client.Redis())
 	for id, payload := range map[string]string{"b:0": hostile, "b:1": strings.Repeat("é", 10<<10)} {
 		if _, err := enqueue.Enqueue(asynq.NewTask("http", []byte(payload)), asynq.Queue(queue), asynq.TaskID(id)); err != nil {
 			t.Fatal(err)
 		}
 	}
+	return siteOf(t, client, change)
+}
 
-	opt := Options{Redis: client, Addr: "ui.example:8080", ReadOnly: true}
+// siteOf is a UI of a client's Redis.
+func siteOf(t *testing.T, client *weir.Client, change func(*Options)) *site {
+	t.Helper()
+	opt := Options{Weir: client, Addr: "ui.example:8080", Actions: true}
 	if change != nil {
 		change(&opt)
 	}
@@ -54,8 +70,13 @@ func newSite(t *testing.T, change func(*Options)) *site {
 		t.Fatal(err)
 	}
 	server := httptest.NewServer(h)
-	t.Cleanup(server.Close)
-	return &site{t: t, redis: client, url: server.URL, close: closeUI}
+	t.Cleanup(func() {
+		if err := closeUI(); err != nil {
+			t.Error(err)
+		}
+		server.Close()
+	})
+	return &site{t: t, weir: client, redis: client.Redis(), url: server.URL, close: closeUI}
 }
 
 // do sends a request; each header is "Name: value".
@@ -95,41 +116,30 @@ func (s *site) pending() int64 {
 	return n
 }
 
-func TestThePageLoads(t *testing.T) {
-	for _, root := range []string{"", "/", "/tasks", "/a/b/"} {
-		t.Run("root "+root, func(t *testing.T) {
-			s := newSite(t, func(o *Options) { o.RootPath = root })
-			root := strings.TrimSuffix(root, "/")
-			res, page := s.do("GET", root+"/")
-			if res.StatusCode != 200 || !strings.HasPrefix(res.Header.Get("Content-Type"), "text/html") {
-				t.Fatalf("page: %s, %q", res.Status, res.Header.Get("Content-Type"))
-			}
-			if !strings.Contains(page, `window.FLAG_READ_ONLY="true"`) {
-				t.Error("the page does not know that it is read-only")
-			}
-			assets := regexp.MustCompile(`<script src="([^"]+)"`).FindAllStringSubmatch(page, -1)
-			if len(assets) == 0 {
-				t.Fatal("the page names no script")
-			}
-			for _, asset := range assets {
-				res, body := s.do("GET", asset[1])
-				if got := res.Header.Get("Content-Type"); res.StatusCode != 200 || !strings.HasPrefix(got, "application/javascript") || len(body) < 10_000 {
-					t.Errorf("%s: %s, %q, %d bytes", asset[1], res.Status, got, len(body))
-				}
-			}
-			if root != "" {
-				res, _ := s.do("GET", "/")
-				if got := res.Header.Get("Location"); res.StatusCode != http.StatusFound || got != root+"/" {
-					t.Errorf("/: %s, to %q", res.Status, got)
-				}
-			}
-		})
+func TestAsynqmonsPageLoads(t *testing.T) {
+	s := newSite(t, nil)
+	res, page := s.do("GET", "/asynq/")
+	if res.StatusCode != 200 || !strings.HasPrefix(res.Header.Get("Content-Type"), "text/html") {
+		t.Fatalf("page: %s, %q", res.Status, res.Header.Get("Content-Type"))
+	}
+	if !strings.Contains(page, `window.FLAG_READ_ONLY="true"`) {
+		t.Error("the page does not know that it is read-only")
+	}
+	assets := regexp.MustCompile(`<script src="([^"]+)"`).FindAllStringSubmatch(page, -1)
+	if len(assets) == 0 {
+		t.Fatal("the page names no script")
+	}
+	for _, asset := range assets {
+		res, body := s.do("GET", asset[1])
+		if got := res.Header.Get("Content-Type"); res.StatusCode != 200 || !strings.HasPrefix(got, "application/javascript") || len(body) < 10_000 {
+			t.Errorf("%s: %s, %q, %d bytes", asset[1], res.Status, got, len(body))
+		}
 	}
 }
 
 func TestTheQueuesAreListed(t *testing.T) {
 	s := newSite(t, nil)
-	res, body := s.do("GET", "/api/queues")
+	res, body := s.do("GET", "/asynq/api/queues")
 	var list struct {
 		Queues []struct {
 			Queue   string `json:"queue"`
@@ -145,14 +155,14 @@ func TestTheQueuesAreListed(t *testing.T) {
 	if got := res.Header.Get("Content-Type"); got != "application/json" {
 		t.Errorf("content type %q", got)
 	}
-	if res, body := s.do("GET", "/api/redis_info"); res.StatusCode != 200 || !strings.Contains(body, `"address"`) {
+	if res, body := s.do("GET", "/asynq/api/redis_info"); res.StatusCode != 200 || !strings.Contains(body, `"address"`) {
 		t.Errorf("redis_info: %s: %s", res.Status, body)
 	}
 }
 
 func TestAPayloadIsShownAsTextAndCut(t *testing.T) {
 	s := newSite(t, nil)
-	res, body := s.do("GET", "/api/queues/"+queue+"/pending_tasks")
+	res, body := s.do("GET", "/asynq/api/queues/"+queue+"/pending_tasks")
 	var list struct {
 		Tasks []struct {
 			ID      string `json:"id"`
@@ -200,17 +210,17 @@ func TestShow(t *testing.T) {
 
 // What a page of another site makes the user's browser send.
 func TestACrossSiteRequestIsRefused(t *testing.T) {
-	s := newSite(t, func(o *Options) { o.ReadOnly = false })
+	s := newSite(t, func(o *Options) { o.Writable = true })
 	for _, from := range []string{"Sec-Fetch-Site: cross-site", "Sec-Fetch-Site: same-site", "Origin: http://evil.example", "Origin: null"} {
 		for _, path := range []string{
-			"/api/queues/" + queue + ":pause",
-			"/api/queues/" + queue + "/pending_tasks:archive_all",
+			"/asynq/api/queues/" + queue + ":pause",
+			"/asynq/api/queues/" + queue + "/pending_tasks:archive_all",
 		} {
 			if res, _ := s.do("POST", path, from, "Content-Type: text/plain"); res.StatusCode != 403 {
 				t.Errorf("POST %s with %s: %s, want 403", path, from, res.Status)
 			}
 		}
-		res, _ := s.do("GET", "/api/queues", from)
+		res, _ := s.do("GET", "/asynq/api/queues", from)
 		for name := range res.Header {
 			if strings.HasPrefix(name, "Access-Control-") {
 				t.Errorf("%s is sent to a foreign page", name)
@@ -223,9 +233,9 @@ func TestACrossSiteRequestIsRefused(t *testing.T) {
 }
 
 func TestReadOnlyRefusesChanges(t *testing.T) {
-	const one = "/api/queues/" + queue + "/pending_tasks/b:0"
+	const one = "/asynq/api/queues/" + queue + "/pending_tasks/b:0"
 	for _, readOnly := range []bool{true, false} {
-		s := newSite(t, func(o *Options) { o.ReadOnly = readOnly })
+		s := newSite(t, func(o *Options) { o.Writable = !readOnly })
 		res, body := s.do("DELETE", one, "Sec-Fetch-Site: same-origin")
 		if readOnly && (res.StatusCode != 405 || s.pending() != 2) {
 			t.Errorf("read-only: %s, %d pending, %s", res.Status, s.pending(), body)
@@ -257,7 +267,7 @@ func TestAForeignHostIsRefused(t *testing.T) {
 		"203.0.113.7":          403,
 		"0.0.0.0":              403,
 	} {
-		if res, _ := s.do("GET", "/api/queues", "Host: "+host); res.StatusCode != want {
+		if res, _ := s.do("GET", "/asynq/api/queues", "Host: "+host); res.StatusCode != want {
 			t.Errorf("host %s: %s, want %d", host, res.Status, want)
 		}
 	}
@@ -283,28 +293,41 @@ func TestOnAllAddressesTheMachinesOwnWillDo(t *testing.T) {
 
 func TestEveryAnswerIsGuarded(t *testing.T) {
 	s := newSite(t, nil)
-	for _, path := range []string{"/", "/api/queues", "/api/queues/none", "/healthz", "/static/media/logo-color.c2b0c1f3.svg", "/../../etc/passwd"} {
-		res, _ := s.do("GET", path)
-		policy := res.Header.Get("Content-Security-Policy")
-		for _, part := range []string{"default-src 'none'", "frame-ancestors 'none'", "script-src 'self' 'sha256-"} {
-			if !strings.Contains(policy, part) {
-				t.Errorf("%s: policy %q lacks %q", path, policy, part)
-			}
-		}
-		scripts, _, _ := strings.Cut(policy[strings.Index(policy, "script-src"):], ";")
+	for _, path := range []string{"/asynq/", "/asynq/api/queues", "/asynq/api/queues/none", "/asynq/static/media/logo-color.c2b0c1f3.svg"} {
+		scripts := s.guarded(path)
 		if strings.Contains(scripts, "unsafe") || strings.Count(scripts, "sha256-") != 2 {
 			t.Errorf("%s: %q", path, scripts)
 		}
-		if res.Header.Get("X-Content-Type-Options") != "nosniff" || res.Header.Get("X-Frame-Options") != "DENY" {
-			t.Errorf("%s: %v", path, res.Header)
+	}
+	for _, path := range []string{"/", "/lanes/x", "/api/batches", "/api/none", "/static/app.js", "/static/none.js", "/none", "/healthz", "/../../etc/passwd"} {
+		if scripts := s.guarded(path); scripts != "script-src 'self'" {
+			t.Errorf("%s: %q", path, scripts)
 		}
 	}
-	if res, _ := s.do("GET", "/static/media/logo-color.c2b0c1f3.svg"); res.Header.Get("Content-Type") != "image/svg+xml" {
+	if res, _ := s.do("GET", "/asynq/static/media/logo-color.c2b0c1f3.svg"); res.Header.Get("Content-Type") != "image/svg+xml" {
 		t.Errorf("logo: %q", res.Header.Get("Content-Type"))
 	}
-	if res, _ := s.do("GET", "/static/nothing.svg"); !strings.HasPrefix(res.Header.Get("Content-Type"), "text/html") {
+	if res, _ := s.do("GET", "/asynq/static/nothing.svg"); !strings.HasPrefix(res.Header.Get("Content-Type"), "text/html") {
 		t.Errorf("the page in place of what is not found: %q", res.Header.Get("Content-Type"))
 	}
+}
+
+// guarded checks the headers of an answer, and gives its policy for scripts.
+func (s *site) guarded(path string) string {
+	s.t.Helper()
+	res, _ := s.do("GET", path)
+	policy := res.Header.Get("Content-Security-Policy")
+	for _, part := range []string{"default-src 'none'", "frame-ancestors 'none'", "connect-src 'self'", "script-src 'self'"} {
+		if !strings.Contains(policy, part) {
+			s.t.Errorf("%s: policy %q lacks %q", path, policy, part)
+			return ""
+		}
+	}
+	if res.Header.Get("X-Content-Type-Options") != "nosniff" || res.Header.Get("X-Frame-Options") != "DENY" {
+		s.t.Errorf("%s: %v", path, res.Header)
+	}
+	scripts, _, _ := strings.Cut(policy[strings.Index(policy, "script-src"):], ";")
+	return scripts
 }
 
 func TestTheClientOutlivesTheUI(t *testing.T) {
@@ -314,7 +337,7 @@ func TestTheClientOutlivesTheUI(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if res, _ := s.do("GET", "/api/queues"); res.StatusCode != http.StatusServiceUnavailable {
+	if res, _ := s.do("GET", "/asynq/api/queues"); res.StatusCode != http.StatusServiceUnavailable {
 		t.Errorf("after close: %s", res.Status)
 	}
 	if err := s.redis.Ping(t.Context()).Err(); err != nil {
@@ -322,17 +345,15 @@ func TestTheClientOutlivesTheUI(t *testing.T) {
 	}
 }
 
+// wrapped is a client that asynqmon cannot use.
+type wrapped struct{ *weir.Client }
+
+func (w wrapped) Redis() redis.UniversalClient {
+	return struct{ redis.UniversalClient }{w.Client.Redis()}
+}
+
 func TestHandlerRefuses(t *testing.T) {
-	client := redis.NewClient(&redis.Options{})
-	defer func() { _ = client.Close() }()
-	type wrapped struct{ *redis.Client }
-	for name, opt := range map[string]Options{
-		"no redis":       {},
-		"a wrapped one":  {Redis: wrapped{client}},
-		"relative root":  {Redis: client, RootPath: "tasks"},
-		"pattern root":   {Redis: client, RootPath: "/{x}"},
-		"root and query": {Redis: client, RootPath: "/a?b"},
-	} {
+	for name, opt := range map[string]Options{"no redis": {}, "a wrapped one": {Weir: wrapped{embedded(t)}}} {
 		if _, _, err := Handler(opt); err == nil {
 			t.Errorf("%s: no error", name)
 		}

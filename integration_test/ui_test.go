@@ -1,0 +1,430 @@
+package integration_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/cdproto/log"
+	cdpnetwork "github.com/chromedp/cdproto/network"
+	"github.com/chromedp/cdproto/runtime"
+	"github.com/chromedp/chromedp"
+	"github.com/redis/go-redis/v9"
+
+	"github.com/weir-tasks/weir/internal/batch"
+	"github.com/weir-tasks/weir/internal/conn/conntest"
+	"github.com/weir-tasks/weir/internal/lane/governor"
+)
+
+// browser is a Chromium that looks at the web UI, and what it complained of.
+type browser struct {
+	t    *testing.T
+	ctx  context.Context
+	base string
+
+	mu    sync.Mutex
+	wrong []string // errors on its console, and requests to other hosts
+}
+
+// newBrowser starts one. Everything wrong fails the test at its end.
+func newBrowser(t *testing.T, base string) *browser {
+	t.Helper()
+	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.NoSandbox, chromedp.WindowSize(1360, 900),
+		chromedp.UserDataDir(t.TempDir()))
+	if path := os.Getenv("WEIR_TEST_CHROMIUM"); path != "" {
+		options = append(options, chromedp.ExecPath(path))
+	}
+	allocator, stop := chromedp.NewExecAllocator(t.Context(), options...)
+	// What Chromium tells that chromedp does not know is no error.
+	ctx, cancel := chromedp.NewContext(allocator, chromedp.WithErrorf(func(string, ...any) {}))
+	b := &browser{t: t, ctx: ctx, base: base}
+	t.Cleanup(func() {
+		_ = chromedp.Cancel(ctx) // waits for it
+		cancel()
+		stop()
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		for _, what := range b.wrong {
+			t.Error("in the browser: " + what)
+		}
+	})
+	chromedp.ListenTarget(ctx, b.hear)
+	b.run(runtime.Enable(), cdpnetwork.Enable(), log.Enable())
+	return b
+}
+
+func (b *browser) hear(event any) {
+	wrong := ""
+	switch e := event.(type) {
+	case *runtime.EventExceptionThrown:
+		wrong = e.ExceptionDetails.Error()
+	case *runtime.EventConsoleAPICalled:
+		if e.Type == runtime.APITypeError || e.Type == runtime.APITypeWarning {
+			wrong = fmt.Sprint("console: ", e.Args)
+		}
+	case *log.EventEntryAdded:
+		if e.Entry.Level == log.LevelError {
+			wrong = e.Entry.Text + " " + e.Entry.URL
+		}
+	case *cdpnetwork.EventRequestWillBeSent:
+		if u, err := url.Parse(e.Request.URL); err != nil || u.Scheme != "data" && !strings.HasPrefix(e.Request.URL, b.base+"/") {
+			wrong = "a request to " + e.Request.URL
+		}
+	}
+	if wrong != "" {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		b.wrong = append(b.wrong, wrong)
+	}
+}
+
+// run does actions, within half a minute.
+func (b *browser) run(actions ...chromedp.Action) {
+	b.t.Helper()
+	if err := b.try(30*time.Second, actions...); err != nil {
+		var page string
+		_ = b.try(5*time.Second, chromedp.Text("body", &page))
+		b.t.Fatalf("%v; the page is\n%s", err, tail(page, 3000))
+	}
+}
+
+// try is run with an error instead. The first action begins the browser, which must not
+// end with this.
+func (b *browser) try(d time.Duration, actions ...chromedp.Action) error {
+	if chromedp.FromContext(b.ctx).Target == nil {
+		return chromedp.Run(b.ctx, actions...)
+	}
+	ctx, cancel := context.WithTimeout(b.ctx, d)
+	defer cancel()
+	return chromedp.Run(ctx, actions...)
+}
+
+func (b *browser) open(path string) {
+	b.t.Helper()
+	b.run(chromedp.Navigate(b.base + path))
+}
+
+// says waits until an element has a text.
+func (b *browser) says(selector, text string) {
+	b.t.Helper()
+	expression := fmt.Sprintf("[...document.querySelectorAll(%q)].some(e => e.textContent.includes(%q))", selector, text)
+	b.run(chromedp.Poll(expression, nil, chromedp.WithPollingInterval(50*time.Millisecond)))
+}
+
+// click clicks the one visible button or link of this name.
+func (b *browser) click(selector, name string) {
+	b.t.Helper()
+	find := fmt.Sprintf("[...document.querySelectorAll(%q)].find(e => (e.getAttribute('aria-label') || e.textContent).trim() === %q && e.offsetParent !== null)", selector, name)
+	b.run(chromedp.Poll(find+" !== undefined", nil), chromedp.Evaluate(find+".click()", nil))
+}
+
+// fill puts a value into a field as typing would.
+func (b *browser) fill(selector, value string) {
+	b.t.Helper()
+	b.run(chromedp.WaitVisible(selector), chromedp.Evaluate(fmt.Sprintf(`{
+		const field = document.querySelector(%q);
+		field.value = %q;
+		for (const event of ["input", "change"]) field.dispatchEvent(new Event(event, {bubbles: true}));
+	}`, selector, value), nil))
+}
+
+// shot takes a screenshot, where WEIR_TEST_SHOTS names a folder for them.
+func (b *browser) shot(name string) {
+	b.t.Helper()
+	dir := os.Getenv("WEIR_TEST_SHOTS")
+	if dir == "" {
+		return
+	}
+	for _, look := range []struct {
+		name, scheme string
+		width        int64
+	}{{"light", "light", 1360}, {"dark", "dark", 1360}, {"narrow", "light", 420}} {
+		var image []byte
+		b.run(emulation.SetEmulatedMedia().WithFeatures([]*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: look.scheme}}),
+			emulation.SetDeviceMetricsOverride(look.width, 860, 1, false), chromedp.Sleep(700*time.Millisecond), chromedp.CaptureScreenshot(&image))
+		if err := os.WriteFile(filepath.Join(dir, name+"-"+look.name+".png"), image, 0o644); err != nil {
+			b.t.Fatal(err)
+		}
+	}
+	b.run(emulation.SetDeviceMetricsOverride(1360, 860, 1, false))
+}
+
+// startUI starts the web UI and tells its address.
+func startUI(t *testing.T, redis string, args ...string) string {
+	t.Helper()
+	p := startProducer(t, redis, append([]string{"ui", "--addr=127.0.0.1:0"}, args...)...)
+	return uiOf(p)
+}
+
+// uiOf is the address that a process says it serves the UI at.
+func uiOf(p *proc) string {
+	p.t.Helper()
+	p.logs("web UI on http://")
+	return regexp.MustCompile(`http://\S+`).FindString(p.stderr.String())
+}
+
+// A browser is led through a run in which a lane fails; what it clicks is seen in Redis.
+func TestTheWebUIShowsAndOperatesARun(t *testing.T) {
+	s := conntest.Server(t)
+	rdb := s.Client()
+	ledger := batch.NewLedger(rdb)
+	startWorker(t, s.URL(), "--concurrency=20")
+	service := &failing{}
+	server := service.start(t)
+	b := newBrowser(t, startUI(t, s.URL()))
+	b.open("/")
+	b.says("main", "no batches")
+
+	// Long tasks, failing ones with markup in their error, and some of a service.
+	startProducer(t, s.URL(), "enqueue", "sleep", "--batch=long", "--repeat=100000", `--payload={"task_number":{n},"seconds":0.1}`)
+	producer(t, s.URL(), "enqueue", "sleep", "--batch=broken", "--repeat=400", "--lane=broken", "--priority=high",
+		`--payload={"task_number":{n},"seconds":0.01,"fail":"expected"}`).exits(t, 0)
+	lines := ""
+	for i := range 2000 {
+		lines += fmt.Sprintf("%s/%d?q=<script>document.title='owned'</script>\n", server, i)
+	}
+	startReading(t, lines, s.URL(), "enqueue", "http", "--batch=calls", "--retries=0")
+
+	b.says("tbody tr", "long")
+	b.says("tbody tr", "broken")
+	eventually(t, 30*time.Second, func() bool { i, err := ledger.Info(t.Context(), "broken"); return err == nil && i.Complete() }, "all of broken have failed")
+	b.says("tbody tr", "permanent 400, e.g. 0: expected failure")
+	time.Sleep(3 * time.Second) // so that plots have something to show
+	b.shot("batches")
+
+	// Pause, resume, cancel, each seen in Redis.
+	phase := func(is func(*batch.Info) bool, what string) {
+		t.Helper()
+		eventually(t, 10*time.Second, func() bool { i, err := ledger.Info(t.Context(), "long"); return err == nil && is(i) }, what)
+	}
+	b.click("button", "Pause long")
+	phase(func(i *batch.Info) bool { return i.Paused }, "paused")
+	b.says("#said", "batch long is paused")
+	b.click("button", "Resume long")
+	phase(func(i *batch.Info) bool { return !i.Paused }, "resumed")
+	b.open("/batches/long")
+	b.says("h1", "running")
+	time.Sleep(4 * time.Second)
+	b.shot("batch")
+	b.click("button", "Cancel…")
+	b.says("dialog[open]", "This cannot be undone")
+	b.shot("dialog")
+	b.click("dialog button", "Cancel the batch")
+	phase(func(i *batch.Info) bool { return i.Phase == batch.GivenUp && i.Complete() }, "cancelled")
+	b.says("h1", "cancelled")
+
+	// The filter by class and text; one task's story; retry.
+	b.open("/batches/broken")
+	b.says("main", "400 failures")
+	b.fill("#class", "timeout")
+	b.says(".pager", "0 of 400 failures")
+	b.fill("#class", "permanent")
+	b.says(".pager", "400 of 400 failures")
+	b.fill("#text", "no such text")
+	b.says(".pager", "0 of 400 failures")
+	b.fill("#text", "expected fail")
+	b.says(".pager", "400 of 400 failures")
+	b.shot("failures")
+	b.click("button", "Retry these…")
+	b.click("dialog button", "Retry")
+	b.says("main", "They run again as broken-retry")
+	var again string
+	b.run(chromedp.Evaluate(`document.querySelector('#failures a[href^="/batches/broken-retry"]').textContent`, &again))
+	eventually(t, 20*time.Second, func() bool {
+		i, err := ledger.Info(t.Context(), again)
+		return err == nil && i.Complete() && i.Failed == 400
+	}, "they are run again, in a batch of their own")
+	b.open("/batches/broken/tasks/7")
+	b.says("main", "Failed, class permanent")
+	b.says("main", "after 1 attempt")
+	b.shot("task")
+
+	// A payload that is markup stays text.
+	b.open("/batches/calls?class=exhausted")
+	b.says("td code", "<script>document.title='owned'</script>")
+	var title string
+	var scripts int
+	b.run(chromedp.Title(&title), chromedp.Evaluate(`document.querySelectorAll('main script').length`, &scripts))
+	if strings.Contains(title, "owned") || scripts != 0 {
+		t.Errorf("a payload has become markup: title %q, %d scripts", title, scripts)
+	}
+
+	// A lane is set.
+	name := strings.ReplaceAll(strings.TrimPrefix(server, "http://"), ":", "_")
+	b.open("/lanes")
+	b.says("tbody th", name)
+	b.shot("lanes")
+	b.open("/lanes/" + name)
+	b.says(".facts", "in flight")
+	b.fill("#set-max", "7")
+	b.fill("#set-rate", "600/m")
+	b.click("button", "Save")
+	conf := func(is func(governor.Config) bool, what string) {
+		t.Helper()
+		eventually(t, 10*time.Second, func() bool { c, err := governor.LoadConfig(t.Context(), rdb, name); return err == nil && is(c) }, what)
+	}
+	conf(func(c governor.Config) bool { return c.Max == 7 && c.Rate == 10 }, "max and rate are set")
+	b.click("button", "Pause")
+	conf(func(c governor.Config) bool { return c.Paused }, "the lane is paused")
+	b.says("h1", "held")
+	b.shot("lane")
+	b.click("button", "Resume")
+	conf(func(c governor.Config) bool { return !c.Paused && c.Max == 7 }, "the lane goes on")
+	b.fill("#set-min", "9")
+	b.quietly("400 (Bad Request)", func() {
+		b.click("button", "Save")
+		b.says("#trouble", "min 9: above max 7")
+	})
+
+	b.open("/workers")
+	b.says(".facts", "workers")
+	b.says("tbody", "right")
+	b.shot("workers")
+	b.open("/redis")
+	b.says(".facts", "noeviction")
+	b.says(".problems", "keeps no append-only file")
+	b.shot("redis")
+}
+
+// quietly does something that the browser logs as an error, and takes that back.
+func (b *browser) quietly(text string, do func()) {
+	b.t.Helper()
+	do()
+	eventually(b.t, 5*time.Second, func() bool {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		for i, what := range b.wrong {
+			if strings.Contains(what, text) {
+				b.wrong = append(b.wrong[:i], b.wrong[i+1:]...)
+				return true
+			}
+		}
+		return false
+	}, "the browser logs "+text)
+}
+
+// failing is a service that answers every third request with an error.
+type failing struct {
+	mu sync.Mutex
+	n  int
+}
+
+func (f *failing) start(t *testing.T) string {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		f.mu.Lock()
+		f.n++
+		bad := f.n%3 == 0
+		f.mu.Unlock()
+		time.Sleep(20 * time.Millisecond)
+		if bad {
+			http.Error(w, "no", http.StatusInternalServerError)
+		}
+	}))
+	t.Cleanup(server.Close)
+	return server.URL
+}
+
+// The page of a batch with 100,000 failures is there in less than a second, and so are the
+// counts of their classes soon after.
+func TestTheWebUIOpensABatchOf100000Failures(t *testing.T) {
+	s := conntest.Server(t)
+	rdb := s.Client()
+	manyFailures(t, rdb, "many", 100_000)
+	base := startUI(t, s.URL())
+	b := newBrowser(t, base)
+	b.open("/redis") // the browser has begun, and has our files
+	b.says(".facts", "noeviction")
+
+	began := time.Now()
+	b.open("/batches/many")
+	b.run(chromedp.Poll(`document.querySelectorAll('#failures td code').length >= 50`, nil, chromedp.WithPollingInterval(10*time.Millisecond)))
+	took := time.Since(began)
+	t.Logf("the page with its first 50 failures: %v", took)
+	if took > time.Second {
+		t.Errorf("the page of 100,000 failures took %v, want less than 1s", took)
+	}
+	b.says(".pager", "100,000 failures")
+	b.says("#failures td", "33,333")
+	t.Logf("counted by class: %v", time.Since(began))
+}
+
+// manyFailures makes a batch that is done, all of whose tasks have failed.
+func manyFailures(t *testing.T, rdb redis.UniversalClient, name string, n int64) {
+	t.Helper()
+	ledger := batch.NewLedger(rdb)
+	if _, err := ledger.Create(t.Context(), name, batch.Options{Type: "sleep", Lane: "sleep", TimeoutMS: 1000, KeepMS: 3_600_000}); err != nil {
+		t.Fatal(err)
+	}
+	classes := []batch.Class{batch.Timeout, batch.Permanent, batch.Exhausted}
+	var all sync.WaitGroup
+	for part := range int64(50) {
+		all.Go(func() {
+			for seq := part; seq < n; seq += 50 {
+				o := &batch.Outcome{Seq: seq, State: batch.Failed, Class: classes[seq%3], Error: fmt.Sprintf("answer %d was no good", seq%1000), Attempts: 2, MS: 12.5, Worker: "host:1"}
+				payload, _ := json.Marshal(map[string]any{"task_number": seq, "seconds": 0.1})
+				if _, err := ledger.Record(t.Context(), name, o, time.Millisecond, payload); err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	all.Wait()
+	if err := ledger.Checkpoint(t.Context(), name, 0, n, ""); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := ledger.Seal(t.Context(), name); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// While a batch runs on an embedded Redis, in one process, its UI shows it.
+func TestRunServesTheWebUI(t *testing.T) {
+	p := startProducer(t, "", "run", "sleep", "--batch=here", "--repeat=2000", `--payload={"task_number":{n},"seconds":0.1}`, "--ui=127.0.0.1:0")
+	b := newBrowser(t, uiOf(p))
+	b.open("/batches/here")
+	b.says("h1", "running")
+	b.says(".facts", "/s")
+	b.open("/redis")
+	b.says(".problems", "nothing survives it")
+	b.open("/workers")
+	b.says("tbody", " of 50")
+	b.open("/batches/here")
+	b.click("button", "Cancel…")
+	b.click("dialog button", "Cancel the batch")
+	p.wait().exits(t, 1)
+}
+
+// Where only this host reaches it there are actions; where others do, when it is told so.
+func TestWhereOthersReachItTheWebUIOnlyShows(t *testing.T) {
+	t.Parallel()
+	s := conntest.Server(t)
+	for _, c := range []struct {
+		args []string
+		want string
+	}{
+		{nil, `"actions":true`},
+		{[]string{"--actions=off"}, `"actions":false`},
+		{[]string{"--addr=0.0.0.0:0"}, `"actions":false`},
+		{[]string{"--addr=0.0.0.0:0", "--actions=on"}, `"actions":true`},
+	} {
+		at, err := url.Parse(startUI(t, s.URL(), c.args...))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if about := get(t, "http://127.0.0.1:"+at.Port()+"/api/about"); !strings.Contains(about, c.want) {
+			t.Errorf("%v: %s", c.args, about)
+		}
+	}
+}

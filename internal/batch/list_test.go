@@ -1,0 +1,70 @@
+package batch
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/weir-tasks/weir/internal/conn/conntest"
+)
+
+func TestManyBatchesAreReadAtOnce(t *testing.T) {
+	conntest.Both(t, func(t *testing.T, rdb redis.UniversalClient) {
+		l := NewLedger(rdb)
+		for i := range 3 {
+			if _, err := l.Create(t.Context(), fmt.Sprint("b", i), Options{Type: "t", Lane: "l"}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		rdb.Del(t.Context(), batchKey("b1"))
+		infos, err := l.Infos(t.Context(), []string{"b2", "b1", "b0"})
+		if err != nil || len(infos) != 3 || infos[0].Name != "b2" || infos[1] != nil || infos[2].Options.Type != "t" {
+			t.Errorf("got %+v, %v", infos, err)
+		}
+		if names, err := l.Names(t.Context()); err != nil || len(names) != 3 {
+			t.Errorf("names %v, %v", names, err)
+		}
+		if all, err := l.List(t.Context()); err != nil || len(all) != 2 {
+			t.Errorf("list %v, %v", all, err)
+		}
+		if names, err := l.Names(t.Context()); err != nil || len(names) != 2 {
+			t.Errorf("a removed batch's name stays: %v, %v", names, err)
+		}
+	})
+}
+
+// From the end of the stream backwards, nothing twice.
+func TestTheLatestOutcomesComeFirst(t *testing.T) {
+	conntest.Both(t, func(t *testing.T, rdb redis.UniversalClient) {
+		l := NewLedger(rdb)
+		if _, err := l.Create(t.Context(), "b", Options{Type: "t", Lane: "l"}); err != nil {
+			t.Fatal(err)
+		}
+		for seq := range int64(5) {
+			if _, err := l.Record(t.Context(), "b", &Outcome{Seq: seq, State: OK}, time.Millisecond, nil); err != nil {
+				t.Fatal(err)
+			}
+		}
+		latest, err := l.Latest(t.Context(), "b", Start, 2)
+		if err != nil || len(latest) != 2 || seqOf(t, latest[0]) != 4 || seqOf(t, latest[1]) != 3 {
+			t.Fatalf("latest: %v, %v", latest, err)
+		}
+		before, err := l.Before(t.Context(), "b", latest[1].ID, 2)
+		if err != nil || len(before) != 2 || seqOf(t, before[0]) != 2 {
+			t.Errorf("before: %v, %v", before, err)
+		}
+		if since, err := l.Latest(t.Context(), "b", before[0].ID, 9); err != nil || len(since) != 2 {
+			t.Errorf("after a place: %v, %v", since, err)
+		}
+	})
+}
+
+func seqOf(t *testing.T, e Entry) int64 {
+	t.Helper()
+	o, err := ParseOutcome(e.Line)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return o.Seq
+}

@@ -1,0 +1,84 @@
+package lane
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/weir-tasks/weir/internal/lane/governor"
+)
+
+// Change is what an operator changes of a lane; nil fields stay as they are, 0 takes a
+// setting away.
+type Change struct {
+	Rate                   *float64
+	Burst, Max, Min, Limit *int
+	Weight                 *int
+	Pause, Resume          bool
+	Reset                  bool // forget what was learned of the service
+}
+
+// RefusedError says that a lane cannot be as a Change wants it. Nothing was changed.
+type RefusedError struct {
+	Lane string
+	Err  error
+}
+
+func (e *RefusedError) Error() string { return fmt.Sprintf("lane %q: %v", e.Lane, e.Err) }
+func (e *RefusedError) Unwrap() error { return e.Err }
+
+// Apply changes a lane, in all workers within a second. It may return a *RefusedError.
+func (c *Change) Apply(ctx context.Context, rdb redis.UniversalClient, name string) error {
+	if c.Weight != nil {
+		if err := ValidWeight(*c.Weight); err != nil {
+			return &RefusedError{name, err}
+		}
+	}
+	before, err := governor.LoadConfig(ctx, rdb, name)
+	if err != nil && !errors.Is(err, governor.ErrConfig) {
+		return err
+	}
+	conf := c.of(before)
+	if err := conf.Validate(); err != nil {
+		return &RefusedError{name, err}
+	}
+	switch {
+	case conf == before:
+	case conf == (governor.Config{}):
+		err = governor.Unconfigure(ctx, rdb, name)
+	default:
+		err = governor.Configure(ctx, rdb, name, conf)
+	}
+	if conf != before && err != nil {
+		return err
+	}
+	if c.Weight != nil {
+		if err := SetWeight(ctx, rdb, name, *c.Weight); err != nil {
+			return err
+		}
+	}
+	if c.Reset {
+		return governor.Reset(ctx, rdb, name)
+	}
+	return nil
+}
+
+// of is a configuration with the change.
+func (c *Change) of(conf governor.Config) governor.Config {
+	for _, f := range []struct{ wanted, field *int }{
+		{c.Burst, &conf.Burst}, {c.Max, &conf.Max}, {c.Min, &conf.Min}, {c.Limit, &conf.Limit},
+	} {
+		if f.wanted != nil {
+			*f.field = *f.wanted
+		}
+	}
+	if c.Rate != nil {
+		conf.Rate = *c.Rate
+	}
+	if conf.Rate == 0 && c.Burst == nil {
+		conf.Burst = 0
+	}
+	conf.Paused = (conf.Paused || c.Pause) && !c.Resume
+	return conf
+}

@@ -1,0 +1,139 @@
+// All batches: how far, how fast, when done, what failed.
+
+import { Table, bar, el, later, pager, text } from "../dom.js";
+import { count, dash, many, percent, rate, seconds, when } from "../format.js";
+import { live, remember, remembered } from "../net.js";
+import { cancel, pause, possible, resume, retry } from "../actions.js";
+
+const states = [["", "all"], ["running", "running"], ["paused", "paused"], ["stopped", "stopped"], ["failed", "with failures"], ["done", "done"], ["cancelled", "cancelled"], ["expired", "expired"]];
+
+export function show(main, what) {
+  document.title = "Batches - weir";
+  const filter = { q: "", state: "", page: 0, ...remembered() };
+
+  const search = el("input", { type: "search", id: "q", placeholder: "name or type", value: filter.q });
+  const state = el("select", { id: "state" }, ...states.map(([v, t]) => el("option", { value: v, text: t })));
+  state.value = filter.state;
+  const turn = pager((page) => change({ page }));
+  const table = new Table({ caption: "Batches", key: (b) => b.batch, empty: "no batches: producer run begins one", columns: columns(what) });
+
+  function change(changed) {
+    Object.assign(filter, changed);
+    remember(filter);
+    again(filter);
+  }
+  search.addEventListener("input", later(() => change({ q: search.value.trim(), page: 0 })));
+  state.addEventListener("change", () => change({ state: state.value, page: 0 }));
+
+  main.replaceChildren(
+    el("h1", { text: "Batches" }),
+    el("div", { class: "row tools" }, el("label", { class: "field", for: "q" }, "Filter", search), el("label", { class: "field", for: "state" }, "State", state)),
+    table.node,
+    turn.node,
+  );
+
+  const again = live("batches", filter, (v) => {
+    table.update(v.rows);
+    turn.update(v, v.matching === v.total ? many(v.total, "batch", "batches") : `${count(v.matching)} of ${many(v.total, "batch", "batches")}`);
+    for (const option of state.options) {
+      const n = option.value ? v.counts[option.value] || 0 : v.total;
+      text(option, `${states.find(([s]) => s === option.value)[1]} (${count(n)})`);
+    }
+  });
+}
+
+function columns(what) {
+  const all = [
+    {
+      title: "Batch", head: true, cls: "name",
+      make(cell, row) {
+        row.link = el("a", {});
+        row.type = el("span", { class: "muted" });
+        cell.append(row.link, " ", row.type);
+      },
+      show(cell, b, row) {
+        text(row.link, b.batch);
+        row.link.href = "/batches/" + encodeURIComponent(b.batch);
+        text(row.type, b.batch === b.type || b.batch.startsWith(b.type + "-") ? "" : b.type);
+      },
+    },
+    {
+      title: "State",
+      make: (cell, row) => cell.append((row.state = el("span"))),
+      show(cell, b, row) {
+        text(row.state, b.state);
+        row.state.className = "state " + b.state;
+      },
+    },
+    {
+      title: "Progress",
+      make(cell, row) {
+        row.bar = bar();
+        row.percent = el("span", { class: "percent nowrap" });
+        cell.append(row.percent, row.bar.node);
+      },
+      show(cell, b, row) {
+        const done = b.ok + b.failed + b.cancelled;
+        text(row.percent, b.n >= 0 ? `${percent(done, b.n)} of ${count(b.n)}` : `${count(done)} of ${count(b.read)} read so far`);
+        row.bar.update(b);
+      },
+    },
+    { title: "Rate", num: true, show: (cell, b) => text(cell, b.over ? dash : rate(b.rate)) },
+    { title: "Done in", num: true, show: (cell, b) => text(cell, b.over ? dash : seconds(b.eta_seconds)) },
+    { title: "ok", num: true, show: (cell, b) => text(cell, count(b.ok)) },
+    {
+      title: "failed", num: true,
+      show(cell, b) {
+        text(cell, count(b.failed));
+        cell.classList.toggle("bad", b.failed > 0);
+      },
+    },
+    { title: "cancelled", num: true, show: (cell, b) => text(cell, count(b.cancelled)) },
+    { title: "waiting", num: true, show: (cell, b) => text(cell, count(b.waiting)) },
+    {
+      title: "Why they failed", cls: "wide",
+      make(cell, row) {
+        row.why = el("a", { class: "cut" });
+        cell.append(row.why);
+      },
+      show(cell, b, row) {
+        text(row.why, b.failures ? why(b.failures) : "");
+        row.why.href = `/batches/${encodeURIComponent(b.batch)}#failures`;
+      },
+    },
+    { title: "Created", num: true, show: (cell, b) => text(cell, when(b.created_ms)) },
+  ];
+  if (what.actions) {
+    all.push({
+      title: "Actions", cls: "nowrap",
+      make(cell, row) {
+        const button = (name, title, do_) => {
+          const b = el("button", { class: "small", type: "button", text: title, onclick: () => do_() });
+          cell.append(b, " ");
+          return b;
+        };
+        row.buttons = {
+          pause: button("pause", "Pause", () => pause(row.item.batch)),
+          resume: button("resume", "Resume", () => resume(row.item.batch)),
+          cancel: button("cancel", "Cancel\u2026", () => cancel(row.item.batch)),
+          retry: button("retry", "Retry\u2026", () => retry(row.item.batch, count(row.item.failed))),
+        };
+      },
+      show(cell, b, row) {
+        const can = possible(b.state, b.over, b.failed, what);
+        for (const [name, button] of Object.entries(row.buttons)) {
+          button.hidden = !can[name];
+          button.setAttribute("aria-label", `${button.textContent.replace("\u2026", "")} ${b.batch}`);
+        }
+      },
+    });
+  }
+  return all;
+}
+
+// why tells the classes of failures, with a sample of the most frequent.
+function why(f) {
+  if (!f.classes.length) return f.total ? "reading" : "";
+  const of = f.counted < f.total ? ` (of ${count(f.counted)} looked at)` : "";
+  return f.classes.map((c) => `${c.class} ${count(c.count)}`).join(", ") + of + `, e.g. ${f.classes[0].seq}: ${f.classes[0].error}`;
+}

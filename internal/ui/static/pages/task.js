@@ -1,0 +1,90 @@
+// One task's story, as far as Redis still knows it.
+
+import { el, text } from "../dom.js";
+import { clock, many, ms, seconds, when } from "../format.js";
+import { get, trouble } from "../net.js";
+
+const places = {
+  unread: "Not enqueued yet: its record is not read, or waits in its producer for room in its lane.",
+  pending: "Waits in its lane.",
+  scheduled: "Is for later: it was put off, or its batch is paused.",
+  retry: "Waits for its next attempt.",
+  active: "Is with a worker.",
+  missing: "Missing: it was enqueued, has no outcome, and is in none of its batch's lanes. The batch's command, or producer repair, enqueues it again.",
+};
+
+export function show(main, what, name, seq) {
+  document.title = `${name} ${seq} - weir`;
+  const state = el("span");
+  const story = el("ol", { class: "story" });
+  const rest = el("div");
+  main.replaceChildren(
+    el("h1", {}, el("a", { href: "/batches/" + encodeURIComponent(name), text: name }), ` task ${seq} `, state),
+    story, rest,
+  );
+  let before = "";
+  async function load() {
+    let wait = 2000;
+    try {
+      const s = await get(`/api/batches/${encodeURIComponent(name)}/tasks/${seq}`);
+      trouble("");
+      const now = JSON.stringify(s);
+      if (now !== before) tell(s);
+      before = now;
+      text(document.getElementById("news"), `as of ${clock(Date.now())}`);
+      document.getElementById("news").classList.remove("late");
+      if (s.place === "ended") return;
+    } catch (err) {
+      trouble(err.message);
+      if (err.missing) return;
+      wait = 5000;
+    }
+    setTimeout(load, wait);
+  }
+  function tell(s) {
+    const word = s.outcome ? s.outcome.state : s.place;
+    text(state, word);
+    state.className = "state " + word;
+    story.replaceChildren(...steps(s));
+    rest.replaceChildren(...texts(s));
+  }
+  load();
+}
+
+function steps(s) {
+  const all = [];
+  const step = (title, ...more) => all.push(el("li", {}, el("b", { text: title }), " ", ...more));
+  if (s.enqueued_ms) step("Enqueued", `${when(s.enqueued_ms)}, into lane `, el("a", { href: "/lanes/" + encodeURIComponent(s.lane), text: s.lane }));
+  else if (s.lane) step("Enqueued", "into lane ", el("a", { href: "/lanes/" + encodeURIComponent(s.lane), text: s.lane }));
+  if (s.wait_ms >= 0) step("First started", `${ms(s.wait_ms)} after it was enqueued`);
+  if (s.tries > 0) {
+    step(many(s.tries, "attempt") + " ended",
+      `without an outcome${s.failed_ms ? ", the last " + when(s.failed_ms) : ""}${s.error ? ": " : ""}`, el("span", { class: "bad", text: s.error || "" }));
+  }
+  if (s.place === "ended") {
+    const o = s.outcome;
+    if (!o) {
+      step("Outcome", "recorded, and handed on to whoever reads the batch: its line is not in Redis any more, or lies further back than is searched.");
+      return all;
+    }
+    const title = o.state === "failed" ? `Failed, class ${o.class}` : o.state;
+    const by = o.attempts ? ` after ${many(o.attempts, "attempt")}; the last took ${ms(o.ms)}${o.worker ? " on " + o.worker : ""}` : o.worker ? ` by ${o.worker}` : "";
+    step(title, (s.recorded_ms ? when(s.recorded_ms) : "") + by);
+    if (o.error) all.at(-1).append(el("p", { class: "bad", text: o.error }));
+    return all;
+  }
+  const more = s.worker ? ` ${s.worker} runs it, for ${seconds(s.running_seconds)} at its last heartbeat.` : s.next_ms && s.place === "retry" ? ` It comes ${when(s.next_ms)}.` : "";
+  step("Now", places[s.place] + more);
+  return all;
+}
+
+function texts(s) {
+  const all = [];
+  const add = (title, value) => {
+    if (value === undefined || value === null) return;
+    all.push(el("h2", { text: title }), el("pre", { tabindex: "0", text: typeof value === "string" ? value : JSON.stringify(value, null, 2) }));
+  };
+  add("Payload", s.payload);
+  add("Result", s.outcome?.result);
+  return all;
+}

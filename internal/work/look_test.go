@@ -1,0 +1,55 @@
+package work
+
+import (
+	"context"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/weir-tasks/weir/internal/conn/conntest"
+)
+
+// What each worker runs and since when, and by how much its clock is off, whatever the
+// clock of who looks says.
+func TestLookSeesWorkersAndTheirClocks(t *testing.T) {
+	conntest.Both(t, func(t *testing.T, c redis.UniversalClient) {
+		f := newFixture(t, c, func(ctx context.Context, in payload) (int64, error) {
+			<-ctx.Done()
+			return 0, ctx.Err()
+		})
+		f.worker(Options{Concurrency: 3})
+		f.batch("b", job.Type(), 2, "jobs")
+		var s *Seen
+		conntest.Eventually(t, 20*time.Second, "the heartbeat tells of both tasks", func(ctx context.Context) bool {
+			all, err := Look(ctx, c)
+			if err != nil || len(all) != 1 {
+				return false
+			}
+			s = all[0]
+			return len(s.Tasks) == 2
+		})
+		if s.Name() != Name() || !s.Ours || s.Slots != 3 || s.Stopping || time.Since(s.Started) > time.Minute {
+			t.Errorf("%+v", s)
+		}
+		if s.Skew.Abs() > time.Second || s.Ago < 0 || s.Ago > heartbeatKept {
+			t.Errorf("its clock is right: skew %v, heard %v ago", s.Skew, s.Ago)
+		}
+		if r := s.Tasks[0]; !strings.HasPrefix(r.ID, "b:") || r.Lane != "jobs" || r.Type != "work-job" || r.For > time.Minute {
+			t.Errorf("%+v", r)
+		}
+
+		// Its clock is an hour behind: asynq's own list would take it for dead, and forget it.
+		const hour = 3600
+		key := c.ZRange(t.Context(), serversKey, 0, 0).Val()[0]
+		c.ZIncrBy(t.Context(), serversKey, -hour, key)
+		all, err := Look(t.Context(), c)
+		if err != nil || len(all) != 1 || (all[0].Skew+hour*time.Second).Abs() > 2*time.Second {
+			t.Errorf("an hour behind: %+v, %v", all, err)
+		}
+		c.ZAdd(t.Context(), serversKey, redis.Z{Score: 1e10, Member: "asynq:servers:{gone:1:x}"})
+		if all, err := Look(t.Context(), c); err != nil || len(all) != 1 {
+			t.Errorf("one that is gone: %+v, %v", all, err)
+		}
+	})
+}
