@@ -565,3 +565,27 @@ func TestAsynqmonWorksWhereMemoryUsageIsForbidden(t *testing.T) {
 		t.Error("the caller's own client hides it too")
 	}
 }
+
+func TestEveryViewWorksOnACluster(t *testing.T) {
+	client, err := weir.Open(t.Context(), weir.Options{URL: conntest.Cluster(t, 3).URL()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	failedBatch(t, client.Redis(), "bad", 9)
+	if _, err := asynq.NewClientFromRedisClient(client.Redis()).Enqueue(asynq.NewTask("http", nil), asynq.Queue(queue)); err != nil {
+		t.Fatal(err)
+	}
+	s := siteOf(t, client, nil)
+	for _, path := range []string{"/api/batches", "/api/batches/bad", "/api/batches/bad/failures", "/api/batches/bad/tasks/3", "/api/lanes",
+		"/api/lanes/" + queue, "/api/workers", "/asynq/api/queues", "/asynq/api/redis_info"} {
+		s.get(path, 200, nil)
+	}
+	var v struct {
+		Nodes []struct{ Version string }
+	}
+	if s.get("/api/redis", 200, &v); len(v.Nodes) < 2 || v.Nodes[0].Version == "" {
+		t.Errorf("%+v", v)
+	}
+	s.post("/api/lanes/"+queue, `{"max":3}`, 200)
+}
