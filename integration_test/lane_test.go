@@ -113,3 +113,28 @@ func TestAnOperatorsWordHolds(t *testing.T) {
 	producer(t, redisURL, "lane", "nobody").exits(t, 2).says(t, "no such lane")
 	producer(t, redisURL, "lane", "a:b").exits(t, 2).says(t, "must match")
 }
+
+// A lane whose configuration somebody broke is named with what helps, and that helps.
+func TestABrokenLaneIsListedWithItsRemedy(t *testing.T) {
+	t.Parallel()
+	server := conntest.Server(t)
+	producer(t, server.URL(), "lane", "fine", "--max", "3").exits(t, 0)
+	for _, damage := range []func(){
+		func() { must(t, server.Client().HSet(t.Context(), "weir:{broken}:flow:config", "rate", "abc").Err()) },
+		func() { must(t, server.Client().Set(t.Context(), "weir:{broken}:flow:config", "abc", 0).Err()) },
+	} {
+		must(t, server.Client().SAdd(t.Context(), "weir:lanes", "broken").Err())
+		damage()
+		const remedy = "producer lane broken --max 0"
+		list := producer(t, server.URL(), "lanes").exits(t, 0).stdout
+		if !strings.Contains(list, "\nfine ") || !strings.Contains(list, "\nbroken") && !strings.HasPrefix(list, "broken") || !strings.Contains(list, remedy) {
+			t.Fatal(list)
+		}
+		if r := producer(t, server.URL(), strings.Fields(remedy)[1:]...); strings.Contains(r.stdout, remedy) || r.code != 2 {
+			t.Errorf("%+v", r) // it is a lane no more
+		}
+		if list := producer(t, server.URL(), "lanes").exits(t, 0).stdout; strings.Contains(list, "broken") {
+			t.Error(list)
+		}
+	}
+}

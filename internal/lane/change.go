@@ -36,21 +36,15 @@ func (c *Change) Apply(ctx context.Context, rdb redis.UniversalClient, name stri
 		}
 	}
 	before, err := governor.LoadConfig(ctx, rdb, name)
-	if err != nil && !errors.Is(err, governor.ErrConfig) {
+	broken := errors.Is(err, governor.ErrConfig)
+	if err != nil && !broken {
 		return err
 	}
 	conf := c.of(before)
 	if err := conf.Validate(); err != nil {
 		return &RefusedError{name, err}
 	}
-	switch {
-	case conf == before:
-	case conf == (governor.Config{}):
-		err = governor.Unconfigure(ctx, rdb, name)
-	default:
-		err = governor.Configure(ctx, rdb, name, conf)
-	}
-	if conf != before && err != nil {
+	if err := replace(ctx, rdb, name, before, conf, broken); err != nil {
 		return err
 	}
 	if c.Weight != nil {
@@ -62,6 +56,17 @@ func (c *Change) Apply(ctx context.Context, rdb redis.UniversalClient, name stri
 		return governor.Reset(ctx, rdb, name)
 	}
 	return nil
+}
+
+// replace writes a configuration where it is not what was there.
+func replace(ctx context.Context, rdb redis.UniversalClient, name string, before, now governor.Config, broken bool) error {
+	switch {
+	case now == before && !broken:
+		return nil
+	case now == (governor.Config{}):
+		return governor.Unconfigure(ctx, rdb, name)
+	}
+	return governor.Configure(ctx, rdb, name, now)
 }
 
 // of is a configuration with the change.

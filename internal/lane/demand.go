@@ -133,7 +133,7 @@ func (o *Overview) Demand(c Cluster, measured time.Duration) Demand {
 func (o *Overview) room(c Cluster, each float64) float64 {
 	g := o.Governed
 	switch {
-	case o.Config.Paused:
+	case o.Config.Paused || o.Err != nil:
 		return 0
 	case g == nil && o.Config.Limit > 0:
 		return float64(o.Config.Limit)

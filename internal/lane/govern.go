@@ -2,10 +2,8 @@ package lane
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
-	"strings"
 	"sync"
 	"time"
 
@@ -142,16 +140,9 @@ func (g *governing) report(ctx context.Context, name string, l *lane) {
 	case err == nil:
 		s.answered(l)
 		s.loosen(name, l)
-	case ofLane(err):
+	case governor.OfLane(err):
 		s.answered(l) // other lanes need not wait for it
 	}
-}
-
-// ofLane says that an error is of the lane's own record; any other is one of Redis, of
-// the connection, or of ctx.
-func ofLane(err error) bool {
-	return errors.Is(err, governor.ErrNewer) || errors.Is(err, governor.ErrConfig) ||
-		strings.Contains(err.Error(), "WRONGTYPE")
 }
 
 // failed logs that a lane's report was not answered; what does not mend itself as an error.
@@ -161,10 +152,10 @@ func (g *governing) failed(ctx context.Context, name string, err error) {
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if now := g.set.now(); ofLane(err) && now.Sub(g.told[name]) >= time.Minute {
+	if now := g.set.now(); governor.OfLane(err) && now.Sub(g.told[name]) >= time.Minute {
 		g.told[name] = now
 		g.log.Error("a lane's record in Redis cannot be used; none of its tasks is taken", "lane", name, "err", err,
-			"hint", "producer lane "+name+" --reset forgets what was learned; with other flags it is configured anew")
+			"hint", governor.Remedy(name, err))
 		return
 	}
 	g.log.Debug("report on a lane", "lane", name, "err", err)

@@ -41,6 +41,9 @@ func (o *Overview) Line(cluster Cluster) Line {
 	d := o.Demand(cluster, 0)
 	l := Line{Lane: o.Name, State: governor.Open.String(), Weight: o.Weight, Active: o.InFlight(), Pending: o.Pending, Later: o.Later, Waits: o.Waits(),
 		Oldest: o.Oldest.Milliseconds(), Drain: d.Drain, Wanted: d.Workers}
+	if o.Err != nil {
+		l.State = "broken"
+	}
 	if o.Config != (governor.Config{}) {
 		s := Settings(o.Config)
 		l.Config = &s

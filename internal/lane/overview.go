@@ -29,6 +29,9 @@ type Overview struct {
 	Config governor.Config
 	// Weight is by what its part of a worker's slots goes where these are too few.
 	Weight int
+	// Err says why the lane's record in Redis cannot be used, and nil where it can. None of
+	// its tasks is taken; governor.Remedy tells what helps.
+	Err error
 }
 
 // InFlight is how many tasks of the lane are run, and calls of its service made by handlers
@@ -42,6 +45,9 @@ func (o *Overview) InFlight() int64 {
 
 // Waits says in words why the tasks of a lane wait, or calls by handlers; "" when none do.
 func (o *Overview) Waits() string {
+	if o.Err != nil {
+		return fmt.Sprintf("an operator: %v; %s", o.Err, governor.Remedy(o.Name, o.Err))
+	}
 	g := o.Governed
 	calls := g != nil && g.Workers > 0 && g.Wants > g.InFlight
 	if o.Pending == 0 && o.Later == 0 && !calls {
@@ -120,7 +126,7 @@ func Get(ctx context.Context, rdb redis.UniversalClient, name string) (*Overview
 	if err != nil {
 		return nil, fmt.Errorf("look at lane %q: %w", name, err)
 	}
-	if !queues && all[0].Governed == nil && all[0].Config == (governor.Config{}) && all[0].Weight == 1 {
+	if !queues && all[0].Governed == nil && all[0].Config == (governor.Config{}) && all[0].Weight == 1 && all[0].Err == nil {
 		return nil, fmt.Errorf("lane %q: %w", name, ErrUnknown)
 	}
 	return all[0], nil
@@ -180,7 +186,7 @@ func detailed(ctx context.Context, rdb redis.UniversalClient, all []*Overview) e
 		return err
 	}
 	for i, o := range all {
-		o.Config, o.Weight = seen[i].Config, max(1, weights[o.Name])
+		o.Config, o.Weight, o.Err = seen[i].Config, max(1, weights[o.Name]), seen[i].Err
 		if seen[i].Busy {
 			o.Governed = &seen[i].View
 		}

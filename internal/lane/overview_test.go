@@ -2,6 +2,7 @@ package lane
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/redis/go-redis/v9"
@@ -45,4 +46,38 @@ func TestManyLanesAreSeen(t *testing.T) {
 			}
 		}
 	})
+}
+
+// What is wrong with one lane's record is told of that lane, and the others are seen.
+func TestBrokenLanesDoNotHideOthers(t *testing.T) {
+	c, ctx := conntest.Server(t).Client(), t.Context()
+	broken := map[string]func() error{
+		"a-number":  func() error { return c.HSet(ctx, "weir:{a-number}:flow:config", "rate", "abc").Err() },
+		"b-type":    func() error { return c.Set(ctx, "weir:{b-type}:flow:config", "1", 0).Err() },
+		"c-newer":   func() error { return c.HSet(ctx, "weir:{c-newer}:flow:config", "format", "9").Err() },
+		"d-garbage": func() error { return c.Set(ctx, "weir:{d-garbage}:flow", "garbage", 0).Err() },
+		"e-type":    func() error { return c.LPush(ctx, "weir:{e-type}:flow", "1").Err() },
+	}
+	for name, damage := range broken {
+		c.SAdd(ctx, queue.All, name)
+		if err := damage(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c.SAdd(ctx, queue.All, "healthy")
+	if err := governor.Configure(ctx, c, "healthy", governor.Config{Max: 3}); err != nil {
+		t.Fatal(err)
+	}
+	all, err := List(ctx, c)
+	if err != nil || len(all) != len(broken)+1 {
+		t.Fatalf("%d lanes, %v", len(all), err)
+	}
+	for _, o := range all {
+		if _, is := broken[o.Name]; is != (o.Err != nil) || is && !strings.Contains(o.Waits(), "producer lane "+o.Name) {
+			t.Errorf("%s: %v; waits for %q", o.Name, o.Err, o.Waits())
+		}
+	}
+	if _, err := Demands(ctx, c, Cluster{}, nil); err != nil {
+		t.Error(err)
+	}
 }

@@ -171,6 +171,9 @@ func LoadConfig(ctx context.Context, rdb redis.UniversalClient, lane string) (Co
 
 func configOf(lane string, cmd *redis.MapStringStringCmd) (Config, error) {
 	h, err := cmd.Result()
+	if redis.HasErrorPrefix(err, "WRONGTYPE") {
+		err = fmt.Errorf("%w: %w", ErrConfig, err)
+	}
 	if err != nil {
 		return Config{}, fmt.Errorf("read the configuration of lane %q: %w", lane, err)
 	}

@@ -52,12 +52,15 @@ type Seen struct {
 	View   View
 	Busy   bool // it has been governed in the last hour; without, View says nothing
 	Config Config
+	// Err says why the lane's own record in Redis cannot be used; see OfLane.
+	Err error
 }
 
 // atOnce is how many lanes are looked at in one pipeline.
 const atOnce = 500
 
-// LookAll is Look and LoadConfig for many lanes, in their order.
+// LookAll is Look and LoadConfig for many lanes, in their order. Errors are those of Redis;
+// what is wrong with one lane does not keep the others from being seen.
 func LookAll(ctx context.Context, rdb redis.UniversalClient, lanes []string) ([]Seen, error) {
 	if err := viewScript.Load(ctx, rdb).Err(); err != nil {
 		return nil, fmt.Errorf("look at %d lanes: %w", len(lanes), err)
@@ -76,10 +79,13 @@ func LookAll(ctx context.Context, rdb redis.UniversalClient, lanes []string) ([]
 			var s Seen
 			var err error
 			if s.View, s.Busy, err = parseView(lane, views[i]); err != nil {
-				return nil, err
+				s.Err = err
 			}
 			if s.Config, err = configOf(lane, configs[i]); err != nil {
-				return nil, err
+				s.Err = err
+			}
+			if s.Err != nil && !OfLane(s.Err) {
+				return nil, s.Err
 			}
 			all = append(all, s)
 		}

@@ -153,6 +153,24 @@ func known(err error) error {
 	return err
 }
 
+// OfLane says that an error is of the lane's own record; any other is one of Redis, of the
+// connection, or of ctx.
+func OfLane(err error) bool {
+	return errors.Is(err, ErrNewer) || errors.Is(err, ErrConfig) || strings.Contains(err.Error(), "WRONGTYPE") ||
+		redis.HasErrorPrefix(err, "user_script") || redis.HasErrorPrefix(err, "Error running script")
+}
+
+// Remedy is what an operator can do about an error OfLane.
+func Remedy(lane string, err error) string {
+	if errors.Is(err, ErrConfig) {
+		return "producer lane " + lane + " --max 0 takes its configuration away; with other flags it is configured anew"
+	}
+	if errors.Is(err, ErrNewer) {
+		return "update this weir; or producer lane " + lane + " --reset forgets what was learned"
+	}
+	return "producer lane " + lane + " --reset forgets what was learned"
+}
+
 func (r Report) args() []any {
 	sec := func(d time.Duration) string { return float(d.Seconds()) }
 	return []any{r.Worker, r.Epoch, r.Wants, r.InFlight, r.Slots, r.Unused, r.Answered,
