@@ -18,6 +18,10 @@ const (
 	// comeBack is how long after Acquire in vain it makes sense to try again: this, and
 	// up to as much thrice, so that those who were refused at once do not come back at once.
 	comeBack = time.Second
+
+	// longestCall is after how long a call is counted no more. Whoever forgot Done, in a
+	// handler that goes on, must not hold the lane of all others until it ends.
+	longestCall = 5 * time.Minute
 )
 
 // BusyError says that a lane had no permit in time.
@@ -35,12 +39,13 @@ type Call struct {
 	set  *Set
 	lane string
 	once sync.Once
+	late *time.Timer // under the Set's lock
 }
 
 // Done gives the permit back, and tells how the service answered. It may be called more
-// than once.
+// than once, and does nothing after longestCall: the permit is back then.
 func (c *Call) Done(r governor.Result) {
-	c.once.Do(func() { c.set.doneCall(c.lane, r) })
+	c.once.Do(func() { c.set.doneCall(c, r) })
 }
 
 // waiter waits for one permit.
@@ -70,7 +75,9 @@ func (s *Set) Acquire(ctx context.Context, name string) (*Call, error) {
 	defer s.mu.Unlock()
 	l := s.get(name)
 	if w.got {
-		return &Call{set: s, lane: name}, nil
+		c := &Call{set: s, lane: name}
+		c.late = time.AfterFunc(longestCall, func() { c.Done(governor.Result{Outcome: governor.Cancelled}) })
+		return c, nil
 	}
 	l.waiters = slices.DeleteFunc(l.waiters, func(other *waiter) bool { return other == w })
 	if err != nil {
@@ -123,10 +130,12 @@ func (s *Set) serve(l *lane) {
 	}
 }
 
-func (s *Set) doneCall(name string, r governor.Result) {
+func (s *Set) doneCall(c *Call, r governor.Result) {
+	name := c.lane
 	s.watch.Result(name, r.Outcome)
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	c.late.Stop()
 	l := s.get(name)
 	if l.inFlight == 0 {
 		panic("lane: more permits returned than taken")

@@ -173,3 +173,40 @@ func TestACallThatIsGivenUp(t *testing.T) {
 		}
 	})
 }
+
+// Callers that never call Done hold a lane that nobody knows yet for so long, not for ever.
+func TestForgottenCallsDoNotHoldALane(t *testing.T) {
+	inBubble(t, func(c *cluster, _ *service) {
+		set := c.govern(10)
+		forgotten := make([]*Call, few)
+		for i := range forgotten {
+			var err error
+			if forgotten[i], err = set.Acquire(c.t.Context(), "b"); err != nil {
+				c.t.Fatal(err)
+			}
+		}
+		began := time.Now()
+		served := 0
+		for time.Since(began) < longestCall+time.Minute {
+			call, err := set.Acquire(c.t.Context(), "b")
+			if err != nil {
+				time.Sleep(comeBack)
+				continue
+			}
+			time.Sleep(50 * time.Millisecond)
+			call.Done(governor.Result{Started: time.Now().Add(-50 * time.Millisecond), Latency: 50 * time.Millisecond})
+			if time.Since(began) > longestCall {
+				served++
+			}
+		}
+		if served < 500 {
+			c.t.Errorf("%d calls in the minute after", served)
+		}
+		for _, call := range forgotten {
+			call.Done(governor.Result{Started: began, Latency: time.Since(began)}) // the permit is back already
+		}
+		if n := set.Stats()[0].InFlight; n != 0 {
+			c.t.Errorf("%d in flight", n)
+		}
+	})
+}
