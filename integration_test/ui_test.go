@@ -40,12 +40,16 @@ type browser struct {
 // newBrowser starts one. Everything wrong fails the test at its end.
 func newBrowser(t *testing.T, base string) *browser {
 	t.Helper()
+	profile, err := os.MkdirTemp("", "weir-browser-")
+	if err != nil {
+		t.Fatal(err)
+	}
 	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.NoSandbox, chromedp.WindowSize(1360, 900),
-		chromedp.UserDataDir(t.TempDir()))
+		chromedp.UserDataDir(profile))
 	if path := os.Getenv("WEIR_TEST_CHROMIUM"); path != "" {
 		options = append(options, chromedp.ExecPath(path))
 	}
-	allocator, stop := chromedp.NewExecAllocator(t.Context(), options...)
+	allocator, stop := chromedp.NewExecAllocator(context.Background(), options...) // t's ends before the cleanup
 	// What Chromium tells that chromedp does not know is no error.
 	ctx, cancel := chromedp.NewContext(allocator, chromedp.WithErrorf(func(string, ...any) {}))
 	b := &browser{t: t, ctx: ctx, base: base}
@@ -53,6 +57,7 @@ func newBrowser(t *testing.T, base string) *browser {
 		_ = chromedp.Cancel(ctx) // waits for it
 		cancel()
 		stop()
+		eventually(t, long, func() bool { return os.RemoveAll(profile) == nil }, "no process of the browser writes to its profile")
 		b.mu.Lock()
 		defer b.mu.Unlock()
 		for _, what := range b.wrong {
