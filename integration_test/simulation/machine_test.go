@@ -196,7 +196,7 @@ func isCheckpoint(request []byte) bool {
 }
 
 var beginCall = regexp.MustCompile(`weir:\{([^}]+)\}:batch\r\n\$\d+\r\nweir:\{[^}]+\}:bits:\d+\r\n\$\d+\r\nweir:\{[^}]+\}:suspects\r\n` +
-	`\$\d+\r\n\d+\r\n\$\d+\r\n\d+\r\n\$1\r\n1\r\n\$\d+\r\n\d+\r\n((?:\$\d+\r\n\d+\r\n)+)`)
+	`\$\d+\r\n\d+\r\n\$\d+\r\n\d+\r\n\$\d+\r\n0[0-9.]*\r\n\$\d+\r\n\d+\r\n((?:\$\d+\r\n\d+\r\n)+)`)
 
 // loneBegins finds in a request the calls of begin.lua whose task would run alone.
 func loneBegins(request []byte) (begins []begin) {

@@ -150,7 +150,7 @@ func (r *Runner) askAlone(ctx context.Context, d *delivery) (admission batch.Adm
 		return admission, terms, nil, err
 	}
 	err = r.untilAnswered(ctx, func() (err error) {
-		admission, terms, err = r.opts.Ledger.BeginAlone(ctx, d.batch, d.seq)
+		admission, terms, err = r.opts.Ledger.BeginAlone(ctx, d.batch, d.seq, r.opts.Gate.Mark())
 		return err
 	})
 	if err != nil {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+	"github.com/weir-tasks/weir/internal/queue"
 	"github.com/weir-tasks/weir/internal/together"
 	"github.com/weir-tasks/weir/tasks"
 )
@@ -43,10 +44,10 @@ func (l *Ledger) Begin(ctx context.Context, name string, seq int64) (Admission, 
 	return r.Admission, r.Terms, nil
 }
 
-// BeginAlone is Begin for an attempt that has no other task beside it. If its worker
-// dies before its outcome or Rest, the task is to blame.
-func (l *Ledger) BeginAlone(ctx context.Context, name string, seq int64) (Admission, Terms, error) {
-	c := beginCall(asked{name, seq}.segment(), "1")
+// BeginAlone is Begin for an attempt that has no other task beside it, in the worker of a
+// mark. If that worker dies before the attempt's outcome or Rest, the task is to blame.
+func (l *Ledger) BeginAlone(ctx context.Context, name string, seq int64, worker queue.Mark) (Admission, Terms, error) {
+	c := beginCall(asked{name, seq}.segment(), worker.Fraction())
 	r, err := l.admissions(beginScript.Run(ctx, l.rdb, c.Keys, append(c.Args, seq%segment)...), 1)
 	if err != nil {
 		return 0, Terms{}, fmt.Errorf("begin task %s: %w", TaskID(name, seq), err)

@@ -1,6 +1,10 @@
 package batch
 
-import "testing"
+import (
+	"testing"
+
+	"github.com/weir-tasks/weir/internal/queue"
+)
 
 // died wants the count of a task of "b" after a death of its worker.
 func (l *fixture) died(seq int64, lease string, want int) {
@@ -12,7 +16,7 @@ func (l *fixture) died(seq int64, lease string, want int) {
 
 func (l *fixture) beginAlone(seq int64, want Admission) {
 	l.t.Helper()
-	if a, terms, err := l.BeginAlone(l.ctx, "b", seq); err != nil || a != want || a == Run && terms.Options == nil {
+	if a, terms, err := l.BeginAlone(l.ctx, "b", seq, 0); err != nil || a != want || a == Run && terms.Options == nil {
 		l.t.Fatalf("begin %d alone: %v, %v; want %v", seq, a, err, want)
 	}
 }
@@ -33,6 +37,22 @@ func TestDeathsCount(t *testing.T) {
 		if keys := keysOf(t, l.c, "b"); join(keys) != "weir:{b}:batch, weir:{b}:suspects" {
 			t.Errorf("keys are %s", join(keys))
 		}
+	})
+}
+
+// A copy that runs alone, in a worker whose task others have by now, is not to blame for
+// the death of theirs.
+func TestADeathCountsWhereTheTaskRan(t *testing.T) {
+	both(t, func(t *testing.T, l *fixture) {
+		const zombie, other = queue.Mark(7), queue.Mark(8)
+		l.died(7, other.Lease(1_800_000_030), 1)
+		l.died(7, zombie.Lease(1_800_000_050), 2)
+		if a, _, err := l.BeginAlone(l.ctx, "b", 7, zombie); a != Run || err != nil {
+			t.Fatal(a, err)
+		}
+		l.died(7, other.Lease(1_800_000_070), 2)
+		l.died(7, "1800000070", 2) // of asynq's own servers
+		l.died(7, zombie.Lease(1_800_000_090), 3)
 	})
 }
 

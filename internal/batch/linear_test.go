@@ -87,7 +87,7 @@ func (l *fixture) make(c call) (answer any, err error) {
 		a, _, err := l.Begin(l.ctx, "b", c.seq)
 		return a, err
 	case "begin alone":
-		a, _, err := l.BeginAlone(l.ctx, "b", c.seq)
+		a, _, err := l.BeginAlone(l.ctx, "b", c.seq, 0)
 		return a, err
 	case "crash":
 		return answerOf(l.CountCrash(l.ctx, "b", c.seq, c.arg))

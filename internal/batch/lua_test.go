@@ -152,7 +152,7 @@ var operations = []struct {
 		return fmt.Sprint(n, err)
 	}},
 	{"begin alone", func(l *fixture) string {
-		a, o, err := l.BeginAlone(l.ctx, "b", 0)
+		a, o, err := l.BeginAlone(l.ctx, "b", 0, 7)
 		return fmt.Sprint(a, o, err)
 	}},
 	{"rest", func(l *fixture) string { return fmt.Sprint(l.Rest(l.ctx, "b", 0)) }},

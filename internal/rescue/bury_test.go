@@ -76,7 +76,7 @@ func TestATaskFailsAtItsThirdDeath(t *testing.T) {
 		r.death() // it waited
 		r.wantPending("a", "b:0")
 		r.take("a")
-		if a, _, err := l.BeginAlone(r.ctx, "b", 0); a != batch.Run || err != nil {
+		if a, _, err := l.BeginAlone(r.ctx, "b", 0, 0); a != batch.Run || err != nil {
 			t.Fatalf("%v, %v", a, err)
 		}
 		r.death()

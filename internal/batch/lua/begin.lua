@@ -1,7 +1,7 @@
 -- begin.lua: may attempts of these tasks, of one segment, run?
 -- KEYS[1] weir:{NAME}:batch  KEYS[2] weir:{NAME}:bits:K  KEYS[3] weir:{NAME}:suspects
 -- ARGV[1] segment number  ARGV[2] segment size
--- ARGV[3] '1' if no other task runs in this worker, else ''
+-- ARGV[3] the worker's mark if no other task runs in it, else ''
 -- ARGV[4] how many deaths of its worker make a task run alone
 -- From the fifth argument on: for each task its offset in the segment.
 -- Returns {options, ms until the batch's deadline or -1, a code for each task}: 0 run it;
@@ -39,7 +39,7 @@ local function suspect(at)
   if ARGV[3] == '' then
     return 7
   end
-  redis.call('HSET', KEYS[3], seq, n .. ' ' .. lease .. ' running')
+  redis.call('HSET', KEYS[3], seq, n .. ' ' .. lease .. ' ' .. ARGV[3])
   return 0
 end
 

@@ -4,7 +4,7 @@
 -- ARGV[1] seq
 -- Returns 1 when it was running alone, else 0. Retry: 0, and the same state.
 local known = redis.call('HGET', KEYS[1], ARGV[1])
-if not known or not string.match(known, ' running$') then
+if not known or not string.match(known, '^%d+ %S+ %S+$') then
   return 0
 end
 return redis.call('HDEL', KEYS[1], ARGV[1])
