@@ -378,7 +378,8 @@ func (c *Client) Cancel(ctx context.Context, name string) error {
 	return feed.Cancel(ctx, c.rdb, c.ledger, name)
 }
 
-// Pause lets no further attempt of a batch begin until Resume; running ones finish.
+// Pause lets no further attempt of a batch begin until Resume, but for tasks that workers have
+// just taken, within a tenth of a second; running ones finish.
 func (c *Client) Pause(ctx context.Context, name string) error {
 	if _, err := c.ledger.Info(ctx, name); err != nil {
 		return err
