@@ -51,13 +51,7 @@ func Describe(ctx context.Context, c redis.UniversalClient) ([]Node, error) {
 		all = append(all, n)
 		return nil
 	}
-	var err error
-	switch c := c.(type) {
-	case *redis.ClusterClient:
-		err = c.ForEachMaster(ctx, one) // which calls concurrently
-	case *redis.Client:
-		err = one(ctx, c)
-	}
+	err := eachMaster(ctx, c, one)
 	slices.SortFunc(all, func(a, b Node) int { return cmp.Compare(a.Addr, b.Addr) })
 	return all, err
 }

@@ -28,12 +28,17 @@ func Fullness(ctx context.Context, c redis.UniversalClient) (float64, error) {
 		}
 		return nil
 	}
-	var err error
+	err := eachMaster(ctx, c, one)
+	return fullest, err
+}
+
+// eachMaster calls one for the server, or for every master of a cluster, concurrently.
+func eachMaster(ctx context.Context, c redis.UniversalClient, one func(context.Context, *redis.Client) error) error {
 	switch c := c.(type) {
 	case *redis.ClusterClient:
-		err = c.ForEachMaster(ctx, one) // which calls concurrently
+		return c.ForEachMaster(ctx, one)
 	case *redis.Client:
-		err = one(ctx, c)
+		return one(ctx, c)
 	}
-	return fullest, err
+	return nil
 }

@@ -29,7 +29,7 @@ var errMessage = errors.New("its message cannot be decoded")
 // protobuf, and text that is not UTF-8.
 func Decode(msg string) (*Message, error) {
 	m := new(Message)
-	err := fields([]byte(msg), func(num protowire.Number, text []byte, n uint64) error {
+	err := Fields([]byte(msg), func(num protowire.Number, text []byte, n uint64) error {
 		switch num {
 		case payloadField:
 			m.Payload = text
@@ -62,7 +62,7 @@ func Decode(msg string) (*Message, error) {
 
 func (m *Message) addHeader(entry []byte) error {
 	var kv [3]string
-	err := fields(entry, func(num protowire.Number, text []byte, _ uint64) error {
+	err := Fields(entry, func(num protowire.Number, text []byte, _ uint64) error {
 		if !utf8.Valid(text) {
 			return errMessage
 		}
@@ -78,8 +78,9 @@ func (m *Message) addHeader(entry []byte) error {
 	return err
 }
 
-// fields calls each for the fields of an encoded message that are bytes or numbers.
-func fields(b []byte, each func(num protowire.Number, text []byte, n uint64) error) error {
+// Fields calls each for the fields of an encoded message that are bytes or numbers. An
+// error is each's first, or says that it is no message.
+func Fields(b []byte, each func(num protowire.Number, text []byte, n uint64) error) error {
 	for len(b) > 0 {
 		num, typ, n := protowire.ConsumeTag(b)
 		if n < 0 {

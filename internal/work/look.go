@@ -11,6 +11,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 	"github.com/weir-tasks/weir/internal/gate"
+	"github.com/weir-tasks/weir/internal/queue"
 	"google.golang.org/protobuf/encoding/protowire"
 )
 
@@ -166,27 +167,5 @@ func timeOf(b []byte) time.Time {
 
 // protoFields calls each for the fields that are bytes or numbers; false where b is no message.
 func protoFields(b []byte, each func(num protowire.Number, text []byte, n uint64)) bool {
-	for len(b) > 0 {
-		num, typ, n := protowire.ConsumeTag(b)
-		if n < 0 {
-			return false
-		}
-		b = b[n:]
-		var text []byte
-		var number uint64
-		switch typ {
-		case protowire.BytesType:
-			text, n = protowire.ConsumeBytes(b)
-		case protowire.VarintType:
-			number, n = protowire.ConsumeVarint(b)
-		default:
-			n = protowire.ConsumeFieldValue(num, typ, b)
-		}
-		if n < 0 {
-			return false
-		}
-		b = b[n:]
-		each(num, text, number)
-	}
-	return true
+	return queue.Fields(b, func(num protowire.Number, text []byte, n uint64) error { each(num, text, n); return nil }) == nil
 }
