@@ -152,7 +152,7 @@ func TestLeavingTheLoopCancelsTheBatch(t *testing.T) {
 			t.Fatal(err)
 		}
 		if st.Phase != batch.GivenUp || !st.Complete() || st.Sum() != 0 {
-			t.Errorf("after leaving: %+v", st)
+			t.Errorf("after leaving: %+v, %+v", st, st.Info)
 		}
 	})
 }

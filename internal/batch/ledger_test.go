@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -707,6 +708,13 @@ func TestGivingUpCountsWhatTheCheckpointHasNotPassed(t *testing.T) {
 		}
 		l.begin(3, IsCancelled)
 		l.begin(5, Forget)
+		before := contents(t, l.c)
+		if first, err := l.Record(l.ctx, "b", outcome(5, OK), unknown, nil); first || err != nil {
+			t.Errorf("what began before the end was known, behind it: recorded %v, %v", first, err)
+		}
+		if after := contents(t, l.c); !maps.Equal(before, after) {
+			t.Errorf("it changed\n%v into\n%v", before, after)
+		}
 		if n, err := l.FillCancelled(l.ctx, "b", func(int64) bool { return false }); n != 3 || err != nil {
 			t.Errorf("filled %d, %v", n, err)
 		}

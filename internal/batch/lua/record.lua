@@ -6,7 +6,7 @@
 -- state, outcome (JSON line), wait before the first start (us, -1 unknown), retries it
 -- took, outcome with payload for the dead letters or ''.
 -- Returns for each: 1 recorded, 2 recorded and with it the batch is complete, 0 it has one
--- already, -1 there is no such batch.
+-- already or comes behind the batch's last task, -1 there is no such batch.
 -- Retry: a second call returns 0, so a lost reply is harmless.
 local b = redis.call('HMGET', KEYS[1], 'state', 'n', 'full:' .. ARGV[1], 'next', 'top', 'quiet', 'suspects')
 local first, counts, new, top = ARGV[1] * ARGV[2], {}, 0, -1
@@ -14,6 +14,9 @@ local first, counts, new, top = ARGV[1] * ARGV[2], {}, 0, -1
 local function record(at, state, line, wait, retries, dead)
   if not b[1] then
     return -1
+  end
+  if b[2] and first + at >= tonumber(b[2]) then
+    return 0
   end
   if b[3] or redis.call('SETBIT', KEYS[2], at, 1) == 1 then
     return 0
