@@ -222,7 +222,7 @@ func TestAsynqToolsSeeTheQueuesOfABatch(t *testing.T) {
 	var shown struct {
 		Queues []struct{ Queue string }
 	}
-	if body := get(t, at+"/api/queues"); json.Unmarshal([]byte(body), &shown) != nil ||
+	if body := get(t, at+"/asynq/api/queues"); json.Unmarshal([]byte(body), &shown) != nil ||
 		!slices.ContainsFunc(shown.Queues, func(q struct{ Queue string }) bool { return q.Queue == "sleep" }) {
 		t.Errorf("the web UI does not show the queue: %s", body)
 	}

@@ -31,10 +31,21 @@ func TestWhatAScenarioWasLikeIsDrawn(t *testing.T) {
 	if _, rows, _ := strings.Cut(string(text), "\n"); rows != want {
 		t.Errorf("it is\n%swant\n%s", rows, want)
 	}
-	cmd := exec.Command("go", "-C", "plot", "run", ".")
-	cmd.Stdin = bytes.NewReader(text)
+	draws(t, "flow", string(text), 6)
+}
+
+// Likewise what make curves draws.
+func TestCurvesOfTheBenchAreDrawn(t *testing.T) {
+	draws(t, "scale", "over,x,tasks/s,us/task\nlanes,1,14000,74.6\nlanes,10,13000,75\nwindow,1000,12000,80\nwindow,10000,13000,81\n", 8)
+}
+
+// draws wants a drawing with so many lines or more.
+func draws(t *testing.T, what, csv string, lines int) {
+	t.Helper()
+	cmd := exec.Command("go", "-C", "plot", "run", ".", what)
+	cmd.Stdin = strings.NewReader(csv)
 	svg, err := cmd.CombinedOutput()
-	if err != nil || !bytes.Contains(svg, []byte("<svg")) || bytes.Count(svg, []byte("<path")) < 6 {
+	if err != nil || !bytes.Contains(svg, []byte("<svg")) || bytes.Count(svg, []byte("<path")) < lines {
 		t.Errorf("%v, drawn is %.300s", err, svg)
 	}
 }
