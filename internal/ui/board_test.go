@@ -67,8 +67,16 @@ func (s *site) post(path, body string, status int) (a struct{ Done, Batch, Error
 	return a
 }
 
-// failedBatch makes a batch of n failed tasks, every third of class timeout, that is over.
+// failedBatch makes a batch of n failed tasks that is over.
 func failedBatch(t *testing.T, rdb redis.UniversalClient, name string, n int64) *batch.Ledger {
+	t.Helper()
+	l := failingBatch(t, rdb, name, n)
+	seal(t, l, name, n)
+	return l
+}
+
+// failingBatch makes a batch that goes on, with n failed tasks, every third of class timeout.
+func failingBatch(t *testing.T, rdb redis.UniversalClient, name string, n int64) *batch.Ledger {
 	t.Helper()
 	l := batch.NewLedger(rdb)
 	if _, err := l.Create(t.Context(), name, batch.Options{Type: "sleep", Lane: "sleep", TimeoutMS: 1000, Retries: 2, KeepMS: 3_600_000}); err != nil {
@@ -84,7 +92,6 @@ func failedBatch(t *testing.T, rdb redis.UniversalClient, name string, n int64) 
 			t.Fatal(err)
 		}
 	}
-	seal(t, l, name, n)
 	return l
 }
 
@@ -139,7 +146,7 @@ func TestTheListOfBatchesIsFilteredAndPaged(t *testing.T) {
 
 func TestFailuresAreFilteredSearchedAndPaged(t *testing.T) {
 	client := embedded(t)
-	l := failedBatch(t, client.Redis(), "bad", 120)
+	l := failingBatch(t, client.Redis(), "bad", 120)
 	s := siteOf(t, client, nil)
 	var p struct {
 		Counted, Total, Matching, Page, Pages int
