@@ -29,8 +29,9 @@ func TestAnUrgentBatchOvertakesAMillion(t *testing.T) {
 	others := status(t, url, "million").OK - before
 	allOK(t, res.outcomes(t), urgent)
 	t.Logf("beside %d urgent tasks %d others were run; %s", urgent, others, res.summaryLine("start ms"))
-	// One normal task goes with two of high priority; a second passes while commands start.
-	if most := int64(urgent/2 + 2*slots + 40); others > most {
+	// One normal task goes with two of high priority; a second or two pass while commands
+	// start, at 100 tasks each. In the order of input it would be all that wait, 500 and more.
+	if most := int64(urgent/2 + 2*slots + 200); others > most {
 		t.Errorf("%d others were run, want at most %d", others, most)
 	}
 }

@@ -35,6 +35,7 @@ type browser struct {
 
 	mu    sync.Mutex
 	wrong []string // errors on its console, and requests to other hosts
+	ends  bool     // the UI does: that it is gone is no error
 }
 
 // newBrowser starts one. Everything wrong fails the test at its end.
@@ -90,8 +91,18 @@ func (b *browser) hear(event any) {
 	if wrong != "" {
 		b.mu.Lock()
 		defer b.mu.Unlock()
+		if b.ends && strings.Contains(wrong, "net::ERR_") && strings.Contains(wrong, b.base) {
+			return
+		}
 		b.wrong = append(b.wrong, wrong)
 	}
+}
+
+// uiEnds says that the UI may end from now on.
+func (b *browser) uiEnds() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.ends = true
 }
 
 // run does actions, within half a minute.
@@ -407,6 +418,7 @@ func TestRunServesTheWebUI(t *testing.T) {
 	b.says("tbody", " of 50")
 	b.open("/batches/here")
 	b.click("button", "Cancel…")
+	b.uiEnds()
 	b.click("dialog button", "Cancel the batch")
 	p.wait().exits(t, 1)
 }
