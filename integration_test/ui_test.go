@@ -407,7 +407,7 @@ func manyFailures(t *testing.T, rdb redis.UniversalClient, name string, n int64)
 
 // While a batch runs on an embedded Redis, in one process, its UI shows it.
 func TestRunServesTheWebUI(t *testing.T) {
-	p := startProducer(t, "", "run", "sleep", "--batch=here", "--repeat=2000", `--payload={"task_number":{n},"seconds":0.1}`, "--ui=127.0.0.1:0")
+	p := startProducer(t, "", "run", "sleep", "--batch=here", "--repeat=200000", `--payload={"task_number":{n},"seconds":0.1}`, "--ui=127.0.0.1:0")
 	b := newBrowser(t, uiOf(p))
 	b.open("/batches/here")
 	b.says("h1", "running")
