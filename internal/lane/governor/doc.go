@@ -33,16 +33,14 @@
 //     lo = 1.08 exp(se/2) and hi = 1.12 exp(1.5 se).
 //   - Shrink. r > hi twice, or r >= 2: L *= clamp(hi/r, 0.6, 0.97). Where two cuts of a fifth
 //     leave r as it is, the service is slower, not queueing: b = q, most of L comes back.
-//   - Grow, when in use, on r < lo: L *= 2 in slow start (1.5 once it has refused), 1.25 L + 1 to
-//     the ceiling, else L += max(1, 0.05 L boost), at most a quarter, boost *= 1.5 a step. Half
-//     above a ceiling of overload there is none any more: slow start again. By Little's law growth by g
+//   - Grow, when in use, on r < lo: L *= 2 in slow start, 1.25 L + 1 to the ceiling, else
+//     L += max(1, 0.05 L boost), at most a quarter, boost *= 1.5 a step. By Little's law growth by g
 //     that lengthens the mean by more than 1 + 0.65 (g-1), beyond noise, bought nothing: the
 //     ceiling is what comes through times mu.
 //   - Overload is 503, 429, no connection, a timeout. f is its usual share, learned where L
-//     does not grow, nor cuts of the last 3 s may end it, and checked at 0.6 L. If
-//     ov > 2 nf + 2 sqrt(nf) + 0.5, n = ok + ov, L loses the ov - nf of one rest, and that is the
-//     ceiling: looked above after 2 to 2.5 s and 40 to 150 ok, doubling each time it is met again.
-//     A rejected permit rests for two intervals, or one latency.
+//     does not grow and checked at 0.6 L. If ov > 2 nf + 2 sqrt(nf) + 0.5, n = ok + ov, L loses
+//     the ov of one rest, and that is the ceiling: looked above after 2 to 4 s and 40 to 150
+//     ok, doubling each time it is met again. A rejected permit rests for one latency.
 //   - Outage. Nine tenths overload and nothing else for long: L = 0, for 0.5 s doubling to 3;
 //     then one probe, and a ramp to 0.9 of what was.
 //   - Rate, by GCRA. Headers say it. Else a Retry-After sets R: first to 0.7 of what came

@@ -216,10 +216,9 @@ func (l *Local) soonAfter(t time.Time) time.Time {
 	return t.Add(time.Duration(l.jitter() * float64(wakeJitter)))
 }
 
-// overloaded rests the permit: a service that rejects fast would else be asked as fast. In
-// two intervals the governor has mostly cut the limit, and one too many is rejected but once.
+// overloaded rests the permit: a service that rejects fast would else be asked as fast.
 func (l *Local) overloaded(now time.Time) (urgent bool) {
-	rest := max(2*l.grant.Interval, min(l.grant.Base, longestRest))
+	rest := max(l.grant.Interval, min(l.grant.Base, longestRest))
 	if l.grant.Base == 0 {
 		rest = firstRest
 	}

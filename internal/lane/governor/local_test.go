@@ -87,15 +87,15 @@ func TestPermitThatMetOverloadRests(t *testing.T) {
 		t.Error("a second one 10 ms later is urgent too")
 	}
 	take(t, l, 0.5, 2, 0)
-	if got := l.Ready(at(0.5)); got != at(0.9) {
+	if got := l.Ready(at(0.5)); got != at(0.65) {
 		t.Errorf("ready at %v", got.Sub(origin))
 	}
 	if why := l.Waits(at(0.5)); why != "2 permits rest after overload" {
 		t.Error(why)
 	}
-	take(t, l, 0.905, 2, 1)
-	take(t, l, 0.915, 2, 1)
-	if r := l.Report(at(0.95), 2); r.Overloads != 2 || r.Answered != 0 {
+	take(t, l, 0.655, 2, 1)
+	take(t, l, 0.665, 2, 1)
+	if r := l.Report(at(0.7), 2); r.Overloads != 2 || r.Answered != 0 {
 		t.Errorf("%+v", r)
 	}
 }

@@ -41,7 +41,7 @@ type model struct {
 	again, sure, prbO     bool
 	fbN, fbOK, sd, bN, cv float64
 
-	cutT, cutN, clean, ceil, ceilU, hold, boost, refL, refM, holdX, refE float64
+	ceil, ceilU, hold, boost, refL, refM, holdX, refE float64
 
 	fb, preL, preT, lastOK, cool, openU, saved float64
 	prober                                     int64
@@ -445,7 +445,7 @@ func (m *model) closes(elapsed float64, reacts bool) bool {
 	if m.ceil > 0 && m.limit > m.ceil && m.fb < 0.01 {
 		soon = m.interval
 	}
-	return m.ov >= enough && reacts && elapsed >= soon && (m.fb < 0.01 || m.ov*4 >= all) ||
+	return m.ov >= enough && reacts && elapsed >= soon ||
 		all == 0 && m.base > 0 && m.dead() ||
 		float64(all) >= m.needed() && elapsed >= m.settle+math.Max(m.interval, means*m.meanP) ||
 		m.ov >= 3 && elapsed >= longest ||
@@ -458,9 +458,7 @@ func (m *model) needed() float64 {
 	switch {
 	case m.base == 0:
 		return 6
-	case m.prb && m.prbO:
-		n = 4 / m.fb
-	case !m.slowStart && (m.ceil == 0 || m.limit <= m.ceil):
+	case !m.slowStart:
 		n = math.Max(n, 121*m.sd*m.sd)
 	}
 	return clampF(n, 12, 150)
@@ -531,8 +529,7 @@ func (m *model) decide() {
 	if m.prb {
 		m.probed(q.p)
 	} else {
-		if share < 0.15 && (share <= m.fb || !m.slowStart && (m.ceil == 0 || m.limit <= m.ceil) &&
-			(!reacts || m.limit <= 12 || !m.calm() && m.now-m.cutT > 3)) {
+		if share < 0.15 && (share <= m.fb || !m.slowStart && (m.ceil == 0 || m.limit <= m.ceil)) {
 			m.fbN++
 			m.fb += math.Max(0.1, 1/(m.fbN+3)) * (share - m.fb)
 		}
@@ -545,7 +542,7 @@ func (m *model) decide() {
 			m.byLatency(q)
 		}
 	}
-	if m.fb >= 0.02 && m.now-m.fbOK > 10 && m.limit >= 8 && !m.prb {
+	if m.fb >= 0.02 && m.now-m.fbOK > 10 && m.limit >= 4 && !m.prb {
 		m.prb, m.prbO, m.prbL = true, true, math.Floor(0.6*m.limit)
 	}
 	m.newRound()
@@ -590,12 +587,8 @@ func (m *model) probedOverload() {
 		return
 	}
 	m.prbO = false
-	all := float64(m.n + m.ov)
-	share := float64(m.ov) / all
+	share := float64(m.ov) / float64(m.n+m.ov)
 	m.fbOK = m.now
-	if all*m.fb < 3 {
-		return
-	}
 	if share < 0.4*m.fb {
 		m.fb = share
 		m.set(0.85*m.limit, "its overload was not the background")
@@ -611,26 +604,19 @@ func middle(a, b, c float64) float64 {
 	return a + b + c - math.Max(a, math.Max(b, c)) - math.Min(a, math.Min(b, c))
 }
 
-// calm says that the last cut is long ago.
-func (m *model) calm() bool { return m.now-m.cutN > 2 && m.okC > 60 }
-
 func (m *model) cutOverload(elapsed, share float64) {
 	before, limit := m.limit, m.limit
-	rest := math.Max(2*m.interval, m.base)
+	rest := math.Max(m.interval, m.base)
 	if m.base == 0 {
 		rest = 1
 	}
-	cut := clampF((float64(m.ov)-m.fb*float64(m.n+m.ov))/math.Max(1, elapsed/rest)/m.limit, 0.03, 0.5)
+	cut := clampF(float64(m.ov)/math.Max(1, elapsed/rest)/m.limit, 0.03, 0.5)
 	if m.now-m.preT > 5 {
 		m.preL, m.preT = m.limit, m.now
 	}
-	if m.calm() {
-		m.cutT = m.now
-	}
-	m.cutN = m.now
 	limit *= 1 - cut
 	if m.ceil > 0 && before > 0.9*m.ceil && before < math.Max(1.3*m.ceil, m.ceil+1.6) {
-		limit = math.Min(limit, math.Max(m.ceil, m.clean))
+		limit = math.Min(limit, m.ceil)
 		if before > 1.01*m.ceil {
 			m.hold = math.Min(8, m.hold*2)
 		}
@@ -638,7 +624,7 @@ func (m *model) cutOverload(elapsed, share float64) {
 		m.hold = 2
 	}
 	m.set(limit, fmt.Sprintf("overload %.1f%%", 100*share))
-	m.ceil, m.ceilU, m.okC, m.clean = m.limit, m.now+math.Min(2.5, m.hold), 0, 0
+	m.ceil, m.ceilU, m.okC = m.limit, m.now+math.Min(4, m.hold), 0
 	m.slowStart, m.boost, m.serL, m.hot = false, 1, 0, false
 }
 
@@ -662,8 +648,7 @@ func (m *model) byLatency(q quantiles) {
 	se := math.Min(0.2, 1.25*sd/math.Sqrt(n))
 	wide := hypot(se, 1.25*m.sd/math.Sqrt(m.bN))
 	se = math.Min(0.25, wide)
-	young := m.slowStart || m.bN < 30
-	if young && (m.bN <= 2 || m.ratio(q) <= 1.15*math.Exp(wide)) {
+	if m.slowStart && (m.bN <= 2 || m.ratio(q) <= 1.15*math.Exp(wide)) {
 		w := n / (m.bN + n)
 		for k, q := range p {
 			m.b[k] += w * (q - m.b[k])
@@ -675,7 +660,7 @@ func (m *model) byLatency(q quantiles) {
 		switch d := (q - m.b[k]) / m.mu; {
 		case d < -math.Max(0.15, 1-math.Exp(-2*se)):
 			m.b[k] += 0.4 * (q - m.b[k])
-		case young:
+		case m.slowStart:
 		case d < 0:
 			m.b[k] += 0.1 * (q - m.b[k])
 		case d < 0.07:
@@ -694,7 +679,7 @@ func (m *model) byLatency(q quantiles) {
 	}
 	if rr <= hi {
 		m.hot = false
-		if !young {
+		if !m.slowStart {
 			m.bN = math.Min(300, m.bN+n)
 		}
 		m.sure = m.sure || float64(m.peak) >= 12
@@ -785,19 +770,13 @@ func (m *model) grow() {
 		}
 		m.set(math.Min(m.ceil, to), "grows to its ceiling")
 	case m.ceil > 0 && (m.now < m.ceilU || m.okC < math.Min(150, 20*m.hold)):
-	case m.slowStart && m.preT > 0:
-		m.set(m.limit*1.5, "slow start")
 	case m.slowStart:
 		m.set(m.limit*2, "slow start")
 	default:
-		if float64(m.peak) >= math.Floor(m.limit) {
-			m.clean = m.limit
-		}
 		m.set(m.limit+math.Max(1, m.limit*math.Min(0.25, 0.05*m.boost*clampF((m.now-m.ws)/2, 1, 3))), "probes upwards")
 		m.boost *= 1.5
 		if m.ceil > 0 && m.limit > math.Max(1.5*m.ceil, m.ceil+2.5) {
 			m.ceil, m.hold = 0, 2
-			m.slowStart = m.holdX == 0
 		}
 	}
 }
