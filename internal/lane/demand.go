@@ -44,6 +44,8 @@ type Demand struct {
 	// Workers are those that this lane can use, in fractions of one: as many slots as work
 	// its backlog off in a minute, but never more than its service takes.
 	Workers float64 `json:"workers_wanted"`
+	// State is what its tasks meet, see Overview.State.
+	State string `json:"state"`
 }
 
 // Signal says how many workers there should be.
@@ -102,7 +104,7 @@ func signalOf(busy []*Overview, c Cluster, took func(lane string) time.Duration)
 // Demand is what the lane asks for, of workers like those there are. measured is how long
 // its tasks take, or 0.
 func (o *Overview) Demand(c Cluster, measured time.Duration) Demand {
-	d := Demand{Lane: o.Name, Backlog: o.Pending, InFlight: o.InFlight(), Oldest: o.Oldest.Seconds()}
+	d := Demand{Lane: o.Name, Backlog: o.Pending, InFlight: o.InFlight(), Oldest: o.Oldest.Seconds(), State: o.State()}
 	if g := o.Governed; measured == 0 && g != nil && g.Base > 0 {
 		measured = time.Duration(float64(g.Base) * max(g.Ratio, 1))
 	}

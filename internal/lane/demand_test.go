@@ -1,6 +1,7 @@
 package lane
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"testing"
@@ -50,6 +51,22 @@ func TestDemandOfALane(t *testing.T) {
 		}
 		if math.Abs(d.Workers-c.workers) > 0.001 || math.Abs(drain-c.drain) > 0.001 {
 			t.Errorf("%s: %v workers, drained in %v s; want %v, %v", name, d.Workers, drain, c.workers, c.drain)
+		}
+	}
+}
+
+// State is the operator's word before the governor's, and open where nobody has said anything.
+func TestStateOfALane(t *testing.T) {
+	probing := &governor.View{State: governor.Probing}
+	for want, o := range map[string]Overview{
+		"open": {}, "probing": {Governed: probing}, "held": {Governed: probing, Config: governor.Config{Paused: true}},
+		Broken: {Config: governor.Config{Paused: true}, Err: errors.New("newer")},
+	} {
+		if got := o.State(); got != want {
+			t.Errorf("it is %s, want %s", got, want)
+		}
+		if got := o.Demand(Cluster{}, 0).State; got != want {
+			t.Errorf("its demand is of one that is %s, want %s", got, want)
 		}
 	}
 }

@@ -29,8 +29,8 @@ type Overview struct {
 	Config governor.Config
 	// Weight is by what its part of a worker's slots goes where these are too few.
 	Weight int
-	// Err says why the lane's record in Redis cannot be used, and nil where it can. None of
-	// its tasks is taken; governor.Remedy tells what helps.
+	// Err says why the lane's record or one of its queues in Redis cannot be used, and nil
+	// where they can. None of its tasks is taken; Waits tells what helps.
 	Err error
 }
 
@@ -46,7 +46,7 @@ func (o *Overview) InFlight() int64 {
 // Waits says in words why the tasks of a lane wait, or calls by handlers; "" when none do.
 func (o *Overview) Waits() string {
 	if o.Err != nil {
-		return fmt.Sprintf("an operator: %v; %s", o.Err, governor.Remedy(o.Name, o.Err))
+		return fmt.Sprintf("an operator: %v; %s", o.Err, o.remedy())
 	}
 	g := o.Governed
 	calls := g != nil && g.Workers > 0 && g.Wants > g.InFlight
@@ -70,12 +70,28 @@ func (o *Overview) Waits() string {
 		return "outage: probing"
 	case g.Workers == 0:
 		return "no worker takes its tasks"
-	case g.InFlight >= g.Limit:
+	case nearly(g.InFlight, g.Limit) && (g.InFlight > 0 || g.Rate == 0):
 		return fmt.Sprintf("limit %d is in use", g.Limit)
 	case g.Rate > 0:
 		return fmt.Sprintf("rate %.4g/s", g.Rate)
 	}
 	return "all slots of the workers are in use"
+}
+
+// nearly says that a limit is used up: some permits are always between two tasks, or rest, and
+// workers report four times a second.
+func nearly(inFlight, limit int) bool {
+	return inFlight >= limit-max(1, limit/5)
+}
+
+// ErrQueue reports that what should be one of a lane's queues in Redis is something else.
+var ErrQueue = errors.New("not a queue")
+
+func (o *Overview) remedy() string {
+	if errors.Is(o.Err, ErrQueue) {
+		return "somebody else wrote to it; DEL or RENAME it with redis-cli"
+	}
+	return governor.Remedy(o.Name, o.Err)
 }
 
 func round(d time.Duration) string {
@@ -144,34 +160,64 @@ func overviews(ctx context.Context, rdb redis.UniversalClient, names []string) (
 func counted(ctx context.Context, rdb redis.UniversalClient, names []string) (all []*Overview, err error) {
 	for chunk := range slices.Chunk(names, 500) {
 		pipe := rdb.Pipeline()
-		type counts struct {
-			active, scheduled, retry *redis.IntCmd
-			pending                  [len(queue.Priorities)]*redis.IntCmd
-			ended                    *redis.SliceCmd
-		}
 		of := make([]counts, len(chunk))
 		for i, name := range chunk {
-			of[i] = counts{active: pipe.LLen(ctx, queue.Active(name)), scheduled: pipe.ZCard(ctx, queue.Scheduled(name)), retry: pipe.ZCard(ctx, queue.Retry(name)),
-				ended: pipe.MGet(ctx, queue.Processed(name))} // unlike GET, no error where it is not there
-			for j, list := range queue.Lists(name) {
-				of[i].pending[j] = pipe.LLen(ctx, list)
-			}
+			of[i] = count(ctx, pipe, name)
 		}
-		if _, err := pipe.Exec(ctx); err != nil {
-			return nil, fmt.Errorf("look at lanes: %w", err)
-		}
+		_, _ = pipe.Exec(ctx) // each command has its own error
 		for i, name := range chunk {
-			o := &Overview{Name: name, Active: of[i].active.Val(), Later: of[i].scheduled.Val() + of[i].retry.Val()}
-			for _, n := range of[i].pending {
-				o.Pending += n.Val()
-			}
-			if text, ok := of[i].ended.Val()[0].(string); ok {
-				o.Ended, _ = strconv.ParseInt(text, 10, 64)
+			o, err := of[i].overview(name)
+			if err != nil {
+				return nil, fmt.Errorf("look at lanes: %w", err)
 			}
 			all = append(all, o)
 		}
 	}
 	return all, nil
+}
+
+// counts are what a pipeline is asked about a lane's queues.
+type counts struct {
+	active *redis.IntCmd
+	later  [2]*redis.IntCmd
+	ended  *redis.SliceCmd
+	lists  [len(queue.Priorities)]*redis.IntCmd
+}
+
+func count(ctx context.Context, pipe redis.Pipeliner, name string) counts {
+	c := counts{active: pipe.LLen(ctx, queue.Active(name)),
+		later: [2]*redis.IntCmd{pipe.ZCard(ctx, queue.Scheduled(name)), pipe.ZCard(ctx, queue.Retry(name))},
+		ended: pipe.MGet(ctx, queue.Processed(name))} // unlike GET, no error where it is not there
+	for i, list := range queue.Lists(name) {
+		c.lists[i] = pipe.LLen(ctx, list)
+	}
+	return c
+}
+
+// overview is what they say; a queue that is none is the lane's own trouble.
+func (c *counts) overview(name string) (*Overview, error) {
+	o := &Overview{Name: name, Active: c.active.Val()}
+	for _, n := range c.lists {
+		o.Pending += n.Val()
+	}
+	for _, n := range c.later {
+		o.Later += n.Val()
+	}
+	for _, cmd := range append([]*redis.IntCmd{c.active}, append(c.lists[:], c.later[:]...)...) {
+		switch err := cmd.Err(); {
+		case redis.HasErrorPrefix(err, "WRONGTYPE"):
+			o.Err = fmt.Errorf("%v is %w", cmd.Args()[1], ErrQueue)
+		case err != nil:
+			return nil, err
+		}
+	}
+	if err := c.ended.Err(); err != nil {
+		return nil, err
+	}
+	if text, ok := c.ended.Val()[0].(string); ok {
+		o.Ended, _ = strconv.ParseInt(text, 10, 64)
+	}
+	return o, nil
 }
 
 // detailed adds how lanes are governed, what their operators want, and how long the oldest
@@ -186,7 +232,10 @@ func detailed(ctx context.Context, rdb redis.UniversalClient, all []*Overview) e
 		return err
 	}
 	for i, o := range all {
-		o.Config, o.Weight, o.Err = seen[i].Config, max(1, weights[o.Name]), seen[i].Err
+		o.Config, o.Weight = seen[i].Config, max(1, weights[o.Name])
+		if o.Err == nil {
+			o.Err = seen[i].Err
+		}
 		if seen[i].Busy {
 			o.Governed = &seen[i].View
 		}

@@ -29,25 +29,31 @@
 //     that is more, r = 1 + (q - b)/mu of the 75th, at two errors of its rank (now below,
 //     baseline above): where a cache answers most, the others see no queue. Slow start's
 //     rounds are the baseline; later b falls with q, hardly rises, and is measured anew at
-//     L/2 once a minute where latency is what limits. With the noise se of now and of b,
-//     lo = 1.08 exp(se/2) and hi = 1.12 exp(1.5 se).
+//     L/2 once a minute where latency is what limits; at once where L has never been large enough
+//     to know that it began without a queue; and below 5.5, where mu < 0.5 s, after 15 s, doubling
+//     to 120 while nothing comes of it. With the noise se of now and of b, lo = 1.08 exp(se/2) and
+//     hi = 1.12 exp(1.5 se).
 //   - Shrink. r > hi twice, or r >= 2: L *= clamp(hi/r, 0.6, 0.97). Where two cuts of a fifth
 //     leave r as it is, the service is slower, not queueing: b = q, most of L comes back.
-//   - Grow, when in use, on r < lo: L *= 2 in slow start, 1.25 L + 1 to the ceiling, else
-//     L += max(1, 0.05 L boost), at most a quarter, boost *= 1.5 a step. By Little's law growth by g
+//   - Grow, when in use, on r < lo: L *= 2 in slow start (1.5 once it has refused), 1.25 L + 1 to
+//     the ceiling, else L += max(1, 0.05 L boost), at most a quarter, boost *= 1.5 a step. Half
+//     above a ceiling of overload there is none any more: slow start again. By Little's law growth by g
 //     that lengthens the mean by more than 1 + 0.65 (g-1), beyond noise, bought nothing: the
 //     ceiling is what comes through times mu.
 //   - Overload is 503, 429, no connection, a timeout. f is its usual share, learned where L
-//     does not grow and checked at 0.6 L. If ov > 2 nf + 2 sqrt(nf) + 0.5, n = ok + ov, L loses
-//     the ov of one rest, and that is the ceiling: looked above after 2 to 4 s and 40 to 150
-//     ok, doubling each time it is met again. A rejected permit rests for one latency.
+//     does not grow, nor cuts of the last 3 s may end it, and checked at 0.6 L. If
+//     ov > 2 nf + 2 sqrt(nf) + 0.5, n = ok + ov, L loses the ov - nf of one rest, and that is the
+//     ceiling: looked above after 2 to 2.5 s and 40 to 150 ok, doubling each time it is met again.
+//     A rejected permit rests for two intervals, or one latency.
 //   - Outage. Nine tenths overload and nothing else for long: L = 0, for 0.5 s doubling to 3;
 //     then one probe, and a ramp to 0.9 of what was.
 //   - Rate, by GCRA. Headers say it. Else a Retry-After sets R: first to 0.7 of what came
 //     through; later, with the average a from the end of one pause to that of the next, to
 //     0.98 a after long pauses (a window) if R was never below, else to sqrt(a R), within 0.7
 //     and 0.95 of R. After 3 to 60 s, longer while the same R is refused, R grows by 2, 4, 8 ...
-//     32%, where R and not L is what holds requests back.
+//     32%, where R and not L is what holds requests back. Until R is known, it grows by 32%, or
+//     doubles where the first requests were refused. Where a Retry-After was of a second at most,
+//     a worker uses its tokens evenly: the service may have no room for all at once.
 //   - Share. L in proportion to what each worker wants; the remainders are extras, which
 //     pass on every 2 s.
 //

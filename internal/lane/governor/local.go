@@ -70,6 +70,7 @@ type Local struct {
 	rests    []time.Time // when permits that met overload may be used again, ascending
 	tokens   int         // below 0 where more were used than the last Grant has
 	rated    bool
+	paces    bool // the service counts by the second or less: its last Retry-After said so
 	pause    time.Time
 	wake     time.Time // the extra sync at a pause's end
 
@@ -80,12 +81,14 @@ type Local struct {
 	asked   time.Time // when the request was sent that report.RetryAfter answered
 	resets  time.Time // when the quota of report.Remaining is full again
 
-	sent   time.Time // the report under way, or the last one
-	heard  time.Time // the last report that was answered
-	used   int       // tokens since the report under way
-	next   time.Time
-	urgent time.Time // the last urgent one
-	lost   int       // in a row
+	sent    time.Time // the report under way, or the last one
+	heard   time.Time // the last report that was answered
+	used    int       // tokens since the report under way
+	spent   int       // and since the last Grant, which was
+	applied time.Time // applied then
+	next    time.Time
+	urgent  time.Time // the last urgent one
+	lost    int       // in a row
 
 	alone    bool // Redis has not answered for longer than the lease
 	cut      time.Time
@@ -116,6 +119,7 @@ func (l *Local) Take(now time.Time, want int) int {
 	l.inFlight += n
 	l.tokens -= n
 	l.used += n
+	l.spent += n
 	return n
 }
 
@@ -126,9 +130,23 @@ func (l *Local) free(now time.Time) int {
 	n := l.permits - l.inFlight - len(l.rests)
 	if l.rated {
 		n = min(n, l.tokens)
+		if !l.alone && l.paces {
+			n = min(n, l.paced(now))
+		}
 	}
 	return n
 }
+
+// paced is how many of the tokens may be used by now: a service that counts by the fraction
+// of a second may have no room for all of them at once, in all workers.
+func (l *Local) paced(now time.Time) int {
+	return l.ahead() + int(l.pace()*now.Sub(l.applied).Seconds()) - l.spent
+}
+
+// pace is in tokens per second, a little above the share, as what is leased; ahead is what
+// needs not wait.
+func (l *Local) pace() float64 { return 1.25 * l.grant.Share }
+func (l *Local) ahead() int    { return max(1, int(l.grant.Share/50)) }
 
 // Hold notes n permits that are out already, from before the lane was governed.
 func (l *Local) Hold(n int) {
@@ -147,6 +165,7 @@ func (l *Local) Return(n int) {
 	l.inFlight -= n
 	l.tokens += n
 	l.used -= n
+	l.spent -= n
 }
 
 // Done gives a permit back and tells what became of its request. It returns true when
@@ -201,6 +220,7 @@ func (l *Local) throttled(now time.Time, r Result) {
 	if r.Started.After(l.asked) || l.report.RetryAfter == 0 {
 		l.asked = r.Started
 	}
+	l.paces = r.RetryAfter <= time.Second
 	l.report.RetryAfter = max(l.report.RetryAfter, r.RetryAfter)
 	l.until(now.Add(r.RetryAfter))
 }
@@ -216,9 +236,10 @@ func (l *Local) soonAfter(t time.Time) time.Time {
 	return t.Add(time.Duration(l.jitter() * float64(wakeJitter)))
 }
 
-// overloaded rests the permit: a service that rejects fast would else be asked as fast.
+// overloaded rests the permit: a service that rejects fast would else be asked as fast. In
+// two intervals the governor has mostly cut the limit, and one too many is rejected but once.
 func (l *Local) overloaded(now time.Time) (urgent bool) {
-	rest := max(l.grant.Interval, min(l.grant.Base, longestRest))
+	rest := max(2*l.grant.Interval, min(l.grant.Base, longestRest))
 	if l.grant.Base == 0 {
 		rest = firstRest
 	}
@@ -318,6 +339,7 @@ func (l *Local) Apply(now time.Time, g Grant) {
 	l.permits, l.over = g.Permits, l.inFlight > g.Permits
 	l.rated = g.Tokens >= 0
 	l.tokens = max(g.Tokens, 0) - l.used
+	l.applied, l.spent = now, 0
 	l.heard, l.alone, l.lost = l.sent, false, 0
 	if g.State == Outage || g.State == Probing {
 		l.outage = l.sent
@@ -370,10 +392,17 @@ func (l *Local) Ready(now time.Time) time.Time {
 	if now.Before(l.pause) {
 		return l.pause
 	}
+	var at time.Time
 	if len(l.rests) > 0 {
-		return l.rests[0]
+		at = l.rests[0]
 	}
-	return time.Time{}
+	if l.rated && !l.alone && l.paces && l.tokens > 0 && l.grant.Share > 0 && l.paced(now) <= 0 {
+		short := float64(l.spent-l.ahead()+1) / l.pace()
+		if next := l.applied.Add(time.Duration(short * float64(time.Second))); at.IsZero() || next.Before(at) {
+			at = next
+		}
+	}
+	return at
 }
 
 // lookAgain is after which time it makes sense to look whether the operator still wants

@@ -87,17 +87,34 @@ func TestPermitThatMetOverloadRests(t *testing.T) {
 		t.Error("a second one 10 ms later is urgent too")
 	}
 	take(t, l, 0.5, 2, 0)
-	if got := l.Ready(at(0.5)); got != at(0.65) {
+	if got := l.Ready(at(0.5)); got != at(0.9) {
 		t.Errorf("ready at %v", got.Sub(origin))
 	}
 	if why := l.Waits(at(0.5)); why != "2 permits rest after overload" {
 		t.Error(why)
 	}
-	take(t, l, 0.655, 2, 1)
-	take(t, l, 0.665, 2, 1)
-	if r := l.Report(at(0.7), 2); r.Overloads != 2 || r.Answered != 0 {
+	take(t, l, 0.905, 2, 1)
+	take(t, l, 0.915, 2, 1)
+	if r := l.Report(at(0.95), 2); r.Overloads != 2 || r.Answered != 0 {
 		t.Errorf("%+v", r)
 	}
+}
+
+func TestTokensAreUsedEvenlyWhereSecondsAreCounted(t *testing.T) {
+	grant := open(50)
+	grant.Tokens, grant.Rate, grant.Share = 12, 40, 40
+	l := granted(grant)
+	take(t, l, 0.01, 50, 12) // nobody knows how the service counts
+	l.Done(at(0.1), Result{Outcome: Throttled, Started: at(0.01), RetryAfter: time.Second})
+	l.Report(at(0.11), 50)
+	l.Apply(at(0.12), grant) // which does not want the pause
+	take(t, l, 0.121, 50, 1)
+	if next := l.Ready(at(0.13)); next != at(0.14) {
+		t.Errorf("ready at %v", next.Sub(origin))
+	}
+	take(t, l, 0.141, 50, 1)
+	take(t, l, 0.221, 50, 4)
+	take(t, l, 0.9, 50, 6) // no more than there are
 }
 
 func TestOverloadOfAnEarlierEpochIsNotCounted(t *testing.T) {

@@ -37,18 +37,19 @@ type model struct {
 	serL, serPL, serP     float64
 	serN                  int
 	prb                   bool
-	prbL                  float64
+	prbL, prbT, prbH      float64
 	again, sure, prbO     bool
 	fbN, fbOK, sd, bN, cv float64
 
-	ceil, ceilU, hold, boost, refL, refM, holdX, refE float64
+	cutT, cutN, clean, ceil, ceilU, hold, boost, refL, refM, holdX, refE float64
 
 	fb, preL, preT, lastOK, cool, openU, saved float64
 	prober                                     int64
 
 	R, minR, tat, pause, pEnd, okS, lastEv, nextR, rH, rB float64
 	okRate, okT, okN, hdrT                                float64
-	rl, guess                                             bool
+	rl                                                    bool
+	guess                                                 float64
 	refused, after                                        float64
 	learn                                                 float64
 	held                                                  bool
@@ -79,7 +80,7 @@ func (m *model) fresh(limit, rate float64) {
 	*m = model{cfg: m.cfg, rep: m.rep, now: now,
 		limit: limit, slowStart: true, act: now, workers: map[string]*modelWorker{}, count: 1,
 		epoch: int64(math.Floor(now * 1000)), ws: now, h: map[int]int{},
-		baseOK: now, rr: 1, hold: 2, boost: 1, lastOK: now, fbOK: now, cool: 0.5, R: rate, rH: 20, rB: 1, okT: now}
+		baseOK: now, rr: 1, hold: 2, boost: 1, lastOK: now, fbOK: now, cool: 0.5, R: rate, rH: 20, rB: 1, okT: now, prbH: 15}
 }
 
 func (m *model) newRound() {
@@ -330,8 +331,8 @@ func (m *model) quota() {
 		m.pEnd = m.pause
 	case m.R > 0 && (m.cfg.Rate == 0 || m.R < m.cfg.Rate) && m.rl && now-m.hdrT > 60 && now > m.nextR && now > m.pause:
 		step, every := math.Min(0.32, 0.02*m.rB), math.Max(math.Max(1.25, 8/m.R), m.after/2)
-		if m.guess {
-			step, every = 0.32, 1.25
+		if m.guess > 0 {
+			step, every = m.guess, 1.25
 		}
 		m.R *= 1 + step
 		m.capRate()
@@ -342,14 +343,17 @@ func (m *model) quota() {
 func (m *model) learnRate(after float64) {
 	now, refused := m.now, m.R
 	first := math.Max(clampF(5*after, 3, 60), math.Min(60, 40/math.Max(0.2, m.R)))
-	m.guess = false
+	m.guess = 0
 	switch average, paused := m.okS/(now+after-m.pEnd), math.Max(after, m.pEnd-m.lastEv); {
 	case m.lastEv == 0:
 		last := 0.0
 		if now-m.okT >= m.interval {
 			last = m.okN / (now - m.okT)
 		}
-		m.R, first, m.guess = 0.7*math.Max(m.okRate, last), 1, true
+		m.R, first, m.guess = 0.7*math.Max(m.okRate, last), 1, 0.32
+		if m.okRate == 0 {
+			m.guess = 1
+		}
 		m.capRate()
 		m.R = math.Max(0.5, m.R)
 	case paused >= 5 && m.minR >= average:
@@ -438,18 +442,24 @@ func (m *model) closes(elapsed float64, reacts bool) bool {
 	if m.limit <= 10 && m.fb < 0.01 && float64(m.ov) >= 0.15*float64(all) {
 		enough = 1
 	}
-	if m.prb && m.n >= 10 && !m.prbO && elapsed >= m.settle+m.interval {
+	if m.prb && float64(m.n) >= m.tell() && !m.prbO && elapsed >= m.settle+m.interval {
 		return true
 	}
 	soon := 2 * m.interval
 	if m.ceil > 0 && m.limit > m.ceil && m.fb < 0.01 {
 		soon = m.interval
 	}
-	return m.ov >= enough && reacts && elapsed >= soon ||
+	return m.ov >= enough && reacts && elapsed >= soon && (m.fb < 0.01 || m.ov*4 >= all) ||
 		all == 0 && m.base > 0 && m.dead() ||
 		float64(all) >= m.needed() && elapsed >= m.settle+math.Max(m.interval, means*m.meanP) ||
 		m.ov >= 3 && elapsed >= longest ||
 		elapsed >= math.Max(8, 4*longest)*few
+}
+
+// tell is how many samples tell whether half the load is answered sooner: more where times
+// vary, but no more than come in two seconds.
+func (m *model) tell() float64 {
+	return math.Max(10, math.Min(math.Min(40, 48*m.sd*m.sd), 2*m.prbL/m.mu))
 }
 
 // needed samples: for the noise of the quantiles to be a tenth.
@@ -458,7 +468,9 @@ func (m *model) needed() float64 {
 	switch {
 	case m.base == 0:
 		return 6
-	case !m.slowStart:
+	case m.prb && m.prbO:
+		n = 4 / m.fb
+	case !m.slowStart && (m.ceil == 0 || m.limit <= m.ceil):
 		n = math.Max(n, 121*m.sd*m.sd)
 	}
 	return clampF(n, 12, 150)
@@ -529,7 +541,8 @@ func (m *model) decide() {
 	if m.prb {
 		m.probed(q.p)
 	} else {
-		if share < 0.15 && (share <= m.fb || !m.slowStart && (m.ceil == 0 || m.limit <= m.ceil)) {
+		if share < 0.15 && (share <= m.fb || !m.slowStart && (m.ceil == 0 || m.limit <= m.ceil) &&
+			(!reacts || m.limit <= 12 || !m.calm() && m.now-m.cutT > 3)) {
 			m.fbN++
 			m.fb += math.Max(0.1, 1/(m.fbN+3)) * (share - m.fb)
 		}
@@ -542,7 +555,7 @@ func (m *model) decide() {
 			m.byLatency(q)
 		}
 	}
-	if m.fb >= 0.02 && m.now-m.fbOK > 10 && m.limit >= 4 && !m.prb {
+	if m.fb >= 0.02 && m.now-m.fbOK > 10 && m.limit >= 8 && !m.prb {
 		m.prb, m.prbO, m.prbL = true, true, math.Floor(0.6*m.limit)
 	}
 	m.newRound()
@@ -562,6 +575,10 @@ func (m *model) probed(p [4]float64) {
 	r := m.slower(p)
 	se := 1.25 * m.sd * math.Sqrt(1/float64(m.n)+1/m.bN)
 	fell := r < math.Min(0.8, math.Exp(-2*se))
+	m.prbT, m.prbH = m.now, math.Min(120, 2*m.prbH)
+	if fell {
+		m.prbH = 15
+	}
 	for k := range p {
 		if !fell {
 			p[k] = m.b[k] + math.Min(1, float64(m.n)/30)*(p[k]-m.b[k])
@@ -587,8 +604,12 @@ func (m *model) probedOverload() {
 		return
 	}
 	m.prbO = false
-	share := float64(m.ov) / float64(m.n+m.ov)
+	all := float64(m.n + m.ov)
+	share := float64(m.ov) / all
 	m.fbOK = m.now
+	if all*m.fb < 3 {
+		return
+	}
 	if share < 0.4*m.fb {
 		m.fb = share
 		m.set(0.85*m.limit, "its overload was not the background")
@@ -604,19 +625,26 @@ func middle(a, b, c float64) float64 {
 	return a + b + c - math.Max(a, math.Max(b, c)) - math.Min(a, math.Min(b, c))
 }
 
+// calm says that the last cut is long ago.
+func (m *model) calm() bool { return m.now-m.cutN > 2 && m.okC > 60 }
+
 func (m *model) cutOverload(elapsed, share float64) {
 	before, limit := m.limit, m.limit
-	rest := math.Max(m.interval, m.base)
+	rest := math.Max(2*m.interval, m.base)
 	if m.base == 0 {
 		rest = 1
 	}
-	cut := clampF(float64(m.ov)/math.Max(1, elapsed/rest)/m.limit, 0.03, 0.5)
+	cut := clampF((float64(m.ov)-m.fb*float64(m.n+m.ov))/math.Max(1, elapsed/rest)/m.limit, 0.03, 0.5)
 	if m.now-m.preT > 5 {
 		m.preL, m.preT = m.limit, m.now
 	}
+	if m.calm() {
+		m.cutT = m.now
+	}
+	m.cutN = m.now
 	limit *= 1 - cut
 	if m.ceil > 0 && before > 0.9*m.ceil && before < math.Max(1.3*m.ceil, m.ceil+1.6) {
-		limit = math.Min(limit, m.ceil)
+		limit = math.Min(limit, math.Max(m.ceil, m.clean))
 		if before > 1.01*m.ceil {
 			m.hold = math.Min(8, m.hold*2)
 		}
@@ -624,7 +652,7 @@ func (m *model) cutOverload(elapsed, share float64) {
 		m.hold = 2
 	}
 	m.set(limit, fmt.Sprintf("overload %.1f%%", 100*share))
-	m.ceil, m.ceilU, m.okC = m.limit, m.now+math.Min(4, m.hold), 0
+	m.ceil, m.ceilU, m.okC, m.clean = m.limit, m.now+math.Min(2.5, m.hold), 0, 0
 	m.slowStart, m.boost, m.serL, m.hot = false, 1, 0, false
 }
 
@@ -648,7 +676,8 @@ func (m *model) byLatency(q quantiles) {
 	se := math.Min(0.2, 1.25*sd/math.Sqrt(n))
 	wide := hypot(se, 1.25*m.sd/math.Sqrt(m.bN))
 	se = math.Min(0.25, wide)
-	if m.slowStart && (m.bN <= 2 || m.ratio(q) <= 1.15*math.Exp(wide)) {
+	young := m.slowStart || m.bN < 30 && m.fb >= 0.01
+	if young && (m.bN <= 2 || m.ratio(q) <= 1.15*math.Exp(wide)) {
 		w := n / (m.bN + n)
 		for k, q := range p {
 			m.b[k] += w * (q - m.b[k])
@@ -660,7 +689,7 @@ func (m *model) byLatency(q quantiles) {
 		switch d := (q - m.b[k]) / m.mu; {
 		case d < -math.Max(0.15, 1-math.Exp(-2*se)):
 			m.b[k] += 0.4 * (q - m.b[k])
-		case m.slowStart:
+		case young:
 		case d < 0:
 			m.b[k] += 0.1 * (q - m.b[k])
 		case d < 0.07:
@@ -679,7 +708,7 @@ func (m *model) byLatency(q quantiles) {
 	}
 	if rr <= hi {
 		m.hot = false
-		if !m.slowStart {
+		if !young {
 			m.bN = math.Min(300, m.bN+n)
 		}
 		m.sure = m.sure || float64(m.peak) >= 12
@@ -700,7 +729,8 @@ func (m *model) byLatency(q quantiles) {
 		m.latLim++
 		m.boost, m.slowStart = 1, false
 	}
-	if m.limit >= 2 && (m.latLim > 3 && m.now-m.baseOK > 60 || m.latLim > 0 && !m.sure) {
+	small := m.latLim > 0 && m.limit < 5.5 && m.mu < 0.5 && m.now-m.prbT > m.prbH
+	if m.limit >= 2 && (m.latLim > 3 && m.now-m.baseOK > 60 || m.latLim > 0 && !m.sure || small) {
 		m.prb, m.prbL = true, math.Max(1, math.Floor(m.limit/2))
 	}
 }
@@ -770,13 +800,19 @@ func (m *model) grow() {
 		}
 		m.set(math.Min(m.ceil, to), "grows to its ceiling")
 	case m.ceil > 0 && (m.now < m.ceilU || m.okC < math.Min(150, 20*m.hold)):
+	case m.slowStart && m.preT > 0:
+		m.set(m.limit*1.5, "slow start")
 	case m.slowStart:
 		m.set(m.limit*2, "slow start")
 	default:
+		if float64(m.peak) >= math.Floor(m.limit) {
+			m.clean = m.limit
+		}
 		m.set(m.limit+math.Max(1, m.limit*math.Min(0.25, 0.05*m.boost*clampF((m.now-m.ws)/2, 1, 3))), "probes upwards")
 		m.boost *= 1.5
 		if m.ceil > 0 && m.limit > math.Max(1.5*m.ceil, m.ceil+2.5) {
 			m.ceil, m.hold = 0, 2
+			m.slowStart = m.holdX == 0
 		}
 	}
 }

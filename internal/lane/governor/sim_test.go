@@ -133,6 +133,8 @@ type service struct {
 	burst     float64
 	window    float64 // a fixed window of so long, in place of a bucket
 	headers   bool
+	quotaOf   func(t float64) float64 // in place of quota, where it changes; the burst is a fifth
+	plain     bool                    // 503 without a Retry-After where the quota is used up
 
 	c        *clock
 	running  int
@@ -175,9 +177,16 @@ func (v *service) admit() (answer, bool) {
 		}
 		return answer{}, true
 	}
+	if v.quotaOf != nil {
+		v.quota = v.quotaOf(now)
+		v.burst = v.quota/5 + 1
+	}
 	v.tokens = math.Min(v.burst, v.tokens+(now-v.filled)*v.quota)
 	v.filled = now
 	if v.tokens < 1 {
+		if v.plain {
+			return answer{out: Overload}, false
+		}
 		return answer{out: Throttled, after: math.Max(1, math.Ceil((1-v.tokens)/v.quota))}, false
 	}
 	v.tokens--
@@ -255,6 +264,7 @@ type scenario struct {
 	kill    map[float64]int         // so many workers, then
 	away    [2]float64              // Redis, from and to
 	cfg     Config
+	log     func(t float64, ok bool) // hears of every reply; may be nil
 }
 
 // govern is a governor: what Sync is, at a time of the run.
@@ -296,6 +306,9 @@ type metrics struct {
 func simulate(sc scenario, seed uint64, g govern) metrics {
 	r := &run{scenario: sc, clock: newClock(seed), v: sc.service(), govern: g}
 	r.v.c, r.v.tokens = r.clock, r.v.burst
+	if r.v.quotaOf != nil {
+		r.v.tokens = r.v.quotaOf(0)/5 + 1
+	}
 	if r.v.rejectLat == 0 {
 		r.v.rejectLat = 0.02
 	}
@@ -397,6 +410,9 @@ func (r *run) request(w *worker) {
 		w.inFlight--
 		if w.dead {
 			return
+		}
+		if r.log != nil {
+			r.log(r.now, a.out == OK || a.out == AppError)
 		}
 		if a.out == OK || a.out == AppError {
 			r.perSec.ok[min(int(r.now), len(r.perSec.ok)-1)]++

@@ -24,7 +24,7 @@ local LEASE = 2
 local TURN = 2                 -- for how long an extra permit stays with one worker (s)
 local KEEP = 3600              -- for how long an idle lane is remembered
 local LO, HI = 1.08, 1.12      -- latency against the baseline: grow below, shrink above
-local LOOKS = 150              -- replies between two looks above a ceiling, at most
+local LOOKS, LOOK = 150, 2.5   -- replies and seconds between two looks above a ceiling, at most
 local OPEN, OUTAGE, PROBING, PAUSED, HELD = 0, 1, 2, 3, 4
 local HAS, WANTS, BUSY, ENDS, EXTRA, BARRED, SLOTS, SEEN = 1, 2, 3, 4, 5, 6, 7, 8
 
@@ -66,11 +66,11 @@ local function fresh(limit, rate)
     -- latency: the baselines of three quantiles and of the mean, from so many samples; the last ratio to them
     base = 0, b1 = 0, b2 = 0, b3 = 0, b4 = 0, mu = 0, bN = 0, baseOK = now, meanP = 0, tail = 0, rr = 1, pPrev = 0,
     sd = 0, cv = 0, sure = 0,
-    hot = 0, hotT = 0, latLim = 0, serL = 0, serPL = 0, serP = 0, serN = 0, prb = 0, prbO = 0, prbL = 0,
+    hot = 0, hotT = 0, latLim = 0, serL = 0, serPL = 0, serP = 0, serN = 0, prb = 0, prbO = 0, prbL = 0, prbT = 0, prbH = 15,
     -- growth: the ceiling, until when and replies since; steps, what the last growth bought
-    ceil = 0, ceilU = 0, okC = 0, hold = 2, boost = 1, refL = 0, refM = 0, refE = 0, holdX = 0,
+    ceil = 0, ceilU = 0, okC = 0, clean = 0, hold = 2, boost = 1, refL = 0, refM = 0, refE = 0, holdX = 0,
     -- overload: its background share; the limit before; outages; how many since the last reply
-    bad = 0, fb = 0, fbN = 0, fbOK = now, preL = 0, preT = 0, lastOK = now, cool = 0.5, openU = 0, saved = 0, prober = 0,
+    bad = 0, fb = 0, fbN = 0, fbOK = now, cutT = 0, cutN = 0, preL = 0, preT = 0, lastOK = now, cool = 0.5, openU = 0, saved = 0, prober = 0,
     -- quota
     R = rate, cfgR = 0, minR = 0, tat = 0, pause = 0, pEnd = 0, okS = 0, lastEv = 0, nextR = 0, rH = 20, rB = 1,
     okRate = 0, okT = now, okN = 0, hdrT = 0, rl = 0, guess = 0, refused = 0, after = 0,
@@ -87,6 +87,8 @@ if not s or s.v < VERSION then
 elseif now < s.act - LEASE then
   s, lapsed = fresh(s.L, s.R), true      -- another Redis, whose clock is behind
 end
+s.clean, s.cutT, s.cutN = s.clean or 0, s.cutT or 0, s.cutN or 0 -- an earlier weir did not have them
+s.prbT, s.prbH = s.prbT or 0, s.prbH or 15
 now = max(now, s.act)
 local interval = max(INTERVAL, PER_WORKER * s.wn)
 local lease = max(LEASE, 4 * interval)
@@ -179,7 +181,8 @@ local function learn_rate()
   s.guess = 0
   if s.lastEv == 0 then
     local last = now - s.okT >= interval and s.okN / (now - s.okT) or 0
-    s.R, first, s.guess = 0.7 * max(s.okRate, last), 1, 1
+    -- Of a lane's first requests hardly any may have come through: then R doubles.
+    s.R, first, s.guess = 0.7 * max(s.okRate, last), 1, s.okRate == 0 and 1 or 0.32
     if cfg.rate > 0 then s.R = min(cfg.rate, s.R) end
     s.R = max(0.5, s.R)
   elseif paused >= 5 and s.minR >= average then
@@ -216,7 +219,7 @@ elseif s.R > 0 and (cfg.rate == 0 or s.R < cfg.rate) and s.rl == 1
   and now - s.hdrT > 60 and now > s.nextR and now > s.pause then
   -- A few requests show what a rate does; in a long window it shows late.
   local step, every = min(0.32, 0.02 * s.rB), max(1.25, 8 / s.R, s.after / 2)
-  if s.guess == 1 then step, every = 0.32, 1.25 end
+  if s.guess > 0 then step, every = s.guess, 1.25 end
   s.R = s.R * (1 + step)
   if cfg.rate > 0 then s.R = min(cfg.rate, s.R) end
   s.rB, s.nextR = s.rB * 2, now + every
@@ -288,8 +291,18 @@ end
 local function needed()
   local samples = 1.5 * s.L
   if s.base == 0 then return 6 end
-  if s.ss == 0 then samples = max(samples, 121 * s.sd * s.sd) end
+  if s.prb == 1 and s.prbO == 1 then -- its overload is what is to be seen
+    samples = 4 / s.fb
+  elseif s.ss == 0 and (s.ceil == 0 or s.L <= s.ceil) then
+    samples = max(samples, 121 * s.sd * s.sd)
+  end
   return clamp(samples, 12, 150)
+end
+
+-- How many tell whether half the load is answered sooner: more where times vary, but no more
+-- than come in two seconds.
+local function tell()
+  return max(10, min(40, 48 * s.sd * s.sd, 2 * s.prbL / s.mu))
 end
 
 -- Is there enough to decide upon? Closing too early biases latency low, since fast
@@ -301,42 +314,49 @@ local function closes(elapsed, reacts)
   -- Of a small limit three rejections are many: there the first says it.
   local enough = 3
   if s.L <= 10 and s.fb < 0.01 and s.ov >= 0.15 * all then enough = 1 end
-  if s.prb == 1 and s.prbO == 0 and s.n >= 10 and elapsed >= s.settle + interval then return true end
+  if s.prb == 1 and s.prbO == 0 and s.n >= tell() and elapsed >= s.settle + interval then return true end
   -- Above a ceiling that held, the first of them say it, too; where some overload is usual,
   -- its replies, which come sooner, would make it too large a share.
-  local soon = 2 * interval
-  if s.ceil > 0 and s.L > s.ceil and s.fb < 0.01 then soon = interval end
-  if s.ov >= enough and reacts and elapsed >= soon then return true end
+  local soon, usual = 2 * interval, s.fb >= 0.01
+  if s.ceil > 0 and s.L > s.ceil and not usual then soon = interval end
+  if s.ov >= enough and reacts and elapsed >= soon and (not usual or s.ov * 4 >= all) then return true end
   if all == 0 and s.base > 0 and dead() then return true end
   if all >= needed() and elapsed >= s.settle + max(interval, (s.ss == 1 and 1.5 or 3) * s.meanP) then return true end
   if s.ov >= 3 and elapsed >= longest then return true end
   return elapsed >= max(8, 4 * longest) * few
 end
 
+-- The last cut is long ago: the next one is the first of its own.
+local function calm()
+  return now - s.cutN > 2 and s.okC > 60
+end
+
 local function cut_overload(elapsed, share)
   local before, limit = s.L, s.L
-  -- A rejected permit rests for one latency, so rejections per rest are the excess.
-  local rest = s.base == 0 and 1 or max(interval, s.base)
-  local cut = clamp(s.ov / max(1, elapsed / rest) / s.L, 0.03, 0.5)
+  -- A rejected permit rests, so rejections per rest are the excess.
+  local rest = s.base == 0 and 1 or max(2 * interval, s.base)
+  local cut = clamp((s.ov - s.fb * (s.n + s.ov)) / max(1, elapsed / rest) / s.L, 0.03, 0.5)
   if now - s.preT > 5 then s.preL, s.preT = s.L, now end
+  if calm() then s.cutT = now end
+  s.cutN = now
   limit = limit * (1 - cut)
   if s.ceil > 0 and before > 0.9 * s.ceil and before < max(1.3 * s.ceil, s.ceil + 1.6) then
     -- The same ceiling again. Each look above it costs a rejection or two, of which a
     -- slow service makes a larger share: so the next look waits for replies, too.
-    limit = min(limit, s.ceil) -- which has held
+    limit = min(limit, max(s.ceil, s.clean)) -- which have held
     if before > 1.01 * s.ceil then s.hold = min(8, s.hold * 2) end
   else
     s.hold = 2
   end
   set(limit, string.format('overload %.1f%%', 100 * share))
-  s.ceil, s.ceilU, s.okC = s.L, now + min(4, s.hold), 0
+  s.ceil, s.ceilU, s.okC, s.clean = s.L, now + min(LOOK, s.hold), 0, 0
   s.ss, s.boost, s.serL, s.hot = 0, 1, 0, 0
 end
 
-local function track(q, b, se)
+local function track(q, b, se, young)
   local d = (q - b) / s.mu
   if d < -max(0.15, 1 - exp(-2 * se)) then return b + 0.4 * (q - b) end
-  if s.ss == 1 then return b end
+  if young then return b end
   if d < 0 then return b + 0.1 * (q - b) end
   if d < 0.07 then return b + 0.05 * (q - b) end
   return b
@@ -397,12 +417,17 @@ local function grow()
   elseif s.ceil > 0 and (now < s.ceilU or s.okC < min(LOOKS, 20 * s.hold)) then
     return
   elseif s.ss == 1 then
-    set(s.L * 2, 'slow start')
+    -- Where it has refused before, it will again: then by smaller steps.
+    set(s.L * (s.preT > 0 and 1.5 or 2), 'slow start')
   else
+    if s.peak >= floor(s.L) then s.clean = s.L end
     local faster = clamp((now - s.ws) / 2, 1, 3) -- where rounds are long
     set(s.L + max(1, s.L * min(0.25, 0.05 * s.boost * faster)), 'probes upwards')
     s.boost = s.boost * 1.5
-    if s.ceil > 0 and s.L > max(1.5 * s.ceil, s.ceil + 2.5) then s.ceil, s.hold = 0, 2 end
+    if s.ceil > 0 and s.L > max(1.5 * s.ceil, s.ceil + 2.5) then -- it is none any more
+      s.ceil, s.hold = 0, 2
+      if s.holdX == 0 then s.ss = 1 end
+    end
   end
 end
 
@@ -424,15 +449,16 @@ local function by_latency(p)
   local se = min(0.2, 1.25 * sd / sqrt(s.n))
   local wide = hypot(se, 1.25 * s.sd / sqrt(s.bN))
   se = min(0.25, wide)
-  if s.ss == 1 and (s.bN <= 2 or ratio(p) <= 1.15 * exp(wide)) then
+  local young = s.ss == 1 or s.bN < 30 and s.fb >= 0.01 -- or what is usual ended it early
+  if young and (s.bN <= 2 or ratio(p) <= 1.15 * exp(wide)) then
     -- No queue yet: all that slow start saw makes the baseline, without bias.
     local w = s.n / (s.bN + s.n)
     s.b1, s.b2 = s.b1 + w * (p[1] - s.b1), s.b2 + w * (p[2] - s.b2)
     s.b3, s.b4 = s.b3 + w * (p[3] - s.b3), s.b4 + w * (p[4] - s.b4)
     s.mu, s.bN = s.mu + w * (mean - s.mu), min(300, s.bN + s.n)
   end
-  s.b1, s.b2 = track(p[1], s.b1, se), track(p[2], s.b2, se)
-  s.b3, s.b4 = track(p[3], s.b3, se), track(p[4], s.b4, se)
+  s.b1, s.b2 = track(p[1], s.b1, se, young), track(p[2], s.b2, se, young)
+  s.b3, s.b4 = track(p[3], s.b3, se, young), track(p[4], s.b4, se, young)
   s.base = s.b2
   local rr = ratio(p)
   if s.ss == 0 then s.mu = s.mu + 0.1 * (mean / max(1, rr) - s.mu) end
@@ -441,7 +467,7 @@ local function by_latency(p)
   if rr < 1.07 then s.baseOK, s.latLim = now, 0 end
   if rr <= hi then
     s.hot = 0
-    if s.ss == 0 then s.bN = min(300, s.bN + s.n) end
+    if not young then s.bN = min(300, s.bN + s.n) end
     if s.peak >= 3 * START then s.sure = 1 end -- measured at a third of what it can do
   end
   if rr > hi and rr < 2 and s.hot == 0 then
@@ -454,7 +480,9 @@ local function by_latency(p)
   else
     s.latLim, s.boost, s.ss = s.latLim + 1, 1, 0
   end
-  if s.L >= 2 and (s.latLim > 3 and now - s.baseOK > 60 or s.latLim > 0 and s.sure == 0) then
+  -- A lane that few requests fill began with a queue, and may have taken it for none.
+  local small = s.latLim > 0 and s.L < 5.5 and s.mu < 0.5 and now - s.prbT > s.prbH
+  if s.L >= 2 and (s.latLim > 3 and now - s.baseOK > 60 or s.latLim > 0 and s.sure == 0 or small) then
     s.prb, s.prbL = 1, max(1, floor(s.L / 2))
   end
 end
@@ -463,8 +491,10 @@ end
 local function probed_overload()
   if s.prbO == 0 then return end
   s.prbO = 0
-  local share = s.ov / (s.n + s.ov)
+  local all = s.n + s.ov
+  local share = s.ov / all
   s.fbOK = now
+  if all * s.fb < 3 then return end -- too few to tell
   if share < 0.4 * s.fb then
     s.fb = share
     set(0.85 * s.L, 'its overload was not the background')
@@ -485,6 +515,7 @@ local function probed(p)
   local r = slower(p)
   local se = 1.25 * s.sd * sqrt(1 / s.n + 1 / s.bN)
   local fell = r < min(0.8, exp(-2 * se))
+  s.prbT, s.prbH = now, fell and 15 or min(120, 2 * s.prbH)
   if not fell then -- then it is as good as it has samples
     local weight = min(1, s.n / 30)
     p = {s.b1 + weight * (p[1] - s.b1), s.b2 + weight * (p[2] - s.b2),
@@ -522,8 +553,9 @@ local function decide()
   if s.prb == 1 then
     probed(p)
   else
-    -- A storm is no background, nor is what a growing limit meets.
-    if share < 0.15 and (share <= s.fb or s.ss == 0 and (s.ceil == 0 or s.L <= s.ceil)) then
+    -- A storm is no background, nor is what a growing limit meets, nor what cuts may end.
+    if share < 0.15 and (share <= s.fb or s.ss == 0 and (s.ceil == 0 or s.L <= s.ceil)
+      and (not reacts or s.L <= 3 * START or not calm() and now - s.cutT > 3)) then
       s.fbN = s.fbN + 1
       s.fb = s.fb + max(0.1, 1 / (s.fbN + 3)) * (share - s.fb)
     end
@@ -534,7 +566,7 @@ local function decide()
       by_latency(p)
     end
   end
-  if s.fb >= 0.02 and now - s.fbOK > 10 and s.L >= 4 and s.prb == 0 then
+  if s.fb >= 0.02 and now - s.fbOK > 10 and s.L >= 8 and s.prb == 0 then
     s.prb, s.prbO, s.prbL = 1, 1, floor(0.6 * s.L)
   end
   new_round()
