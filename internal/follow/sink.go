@@ -121,7 +121,7 @@ func (s *File) lock() error {
 		case err != syscall.EWOULDBLOCK:
 			return fmt.Errorf("lock outcome file %s: %w", s.f.Name(), err)
 		case time.Now().After(end):
-			return fmt.Errorf("outcome file %s is being written by another producer: choose another --out", s.f.Name())
+			return fmt.Errorf("outcome file %s %w: choose another --out", s.f.Name(), ErrLocked)
 		}
 	}
 }
@@ -133,6 +133,9 @@ func cutOff(line []byte) bool {
 	line = bytes.TrimRight(line, "\x00")
 	return bytes.HasPrefix(line, []byte(start)) || strings.HasPrefix(start, string(line))
 }
+
+// ErrLocked says that another process writes an outcome file.
+var ErrLocked = errors.New("is being written by another producer")
 
 // ForeignFileError says that an outcome file belongs to something else.
 type ForeignFileError struct {

@@ -15,6 +15,14 @@ func Estimate(s Source) int64 {
 	return -1
 }
 
+// Basis says in words by what Estimate knows, or why it does not.
+func Basis(s Source) string {
+	if b, ok := s.(interface{ basis() string }); ok {
+		return b.basis()
+	}
+	return "the size of its input is not known"
+}
+
 // progress measures how far files have been read.
 type progress struct {
 	size     int64        // of all files, as they lie on disk; 0 if one has no size
@@ -69,4 +77,23 @@ func (c counted) Read(b []byte) (int, error) {
 	n, err := c.Reader.Read(b)
 	c.n.Add(int64(n))
 	return n, err
+}
+
+func (p *progress) basis() string {
+	switch {
+	case p.size == 0:
+		return "its input is a pipe, a device or stdin, which has no size"
+	case p.estimate() < 0:
+		return "nothing of its input has been read yet"
+	}
+	return "by the size of its input, and how many records what was read of it had"
+}
+
+func (r *repeat) basis() string { return "so many were asked for" }
+
+func (l *limit) basis() string {
+	if e := Estimate(l.Source); e >= 0 && e < l.n {
+		return Basis(l.Source)
+	}
+	return "reading stops there (--limit)"
 }

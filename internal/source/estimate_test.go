@@ -44,6 +44,9 @@ func TestEstimateComesCloseFromTheFirstRecordsOn(t *testing.T) {
 		if e := Estimate(src); e != -1 {
 			t.Errorf("%v: estimate %d before anything was read", c.files, e)
 		}
+		if b := Basis(src); b != "nothing of its input has been read yet" {
+			t.Errorf("%v: %s", c.files, b)
+		}
 		for i := 0; ; i++ {
 			if _, err := src.Next(); err != nil {
 				break
@@ -55,6 +58,9 @@ func TestEstimateComesCloseFromTheFirstRecordsOn(t *testing.T) {
 		if e := Estimate(Limit(src, 10)); e != 10 {
 			t.Errorf("estimate %d of the first 10", e)
 		}
+		if b := Basis(src); !strings.HasPrefix(b, "by the size of its input") || Basis(Limit(src, 10)) != "reading stops there (--limit)" || Basis(Limit(src, n*n)) != b {
+			t.Errorf("%v: %s", c.files, b)
+		}
 	}
 	stdin, err := Files(nil, strings.NewReader("a\nb\n"), fake{}, Options{})
 	if err != nil {
@@ -65,5 +71,11 @@ func TestEstimateComesCloseFromTheFirstRecordsOn(t *testing.T) {
 	}
 	if e := Estimate(stdin); e != -1 {
 		t.Errorf("estimate %d of stdin, which has no size", e)
+	}
+	if b := Basis(stdin); !strings.Contains(b, "stdin, which has no size") {
+		t.Errorf("stdin: %s", b)
+	}
+	if r, err := Repeat(7, "", fake{}); err != nil || Estimate(r) != 7 || Basis(r) != "so many were asked for" {
+		t.Errorf("7 generated ones: %d, %s", Estimate(r), Basis(r))
 	}
 }
