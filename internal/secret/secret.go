@@ -1,5 +1,6 @@
 // Package secret reads the values that payloads refer to: variables of the worker's
-// environment and files beside it, and of these only what its operator has named.
+// environment and files beside it, and of these only what its operator has named; and
+// files of secrets, such as keys and passwords, that a command is given.
 package secret
 
 import (

@@ -23,12 +23,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"os"
 	"regexp"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/weir-tasks/weir/internal/secret"
 )
 
 const (
@@ -36,8 +36,6 @@ const (
 
 	// minKey is the fewest bytes of a key: as many as the hash has.
 	minKey = sha256.Size
-
-	maxFile = 64 << 10
 )
 
 // ErrUnsigned says that a task has no signature.
@@ -66,28 +64,11 @@ type Keys struct {
 // lines and those that begin with # do not count. It fails for a file that others may
 // read or write. No error has a key in it.
 func Read(path string) (*Keys, error) {
-	f, err := os.Open(path)
+	text, err := secret.Read(path)
 	if err != nil {
 		return nil, fmt.Errorf("read keys: %w", err)
 	}
-	defer f.Close()
-	info, err := f.Stat()
-	switch {
-	case err != nil:
-		return nil, fmt.Errorf("read keys: %w", err)
-	case !info.Mode().IsRegular():
-		return nil, fmt.Errorf("read keys: %s is no regular file", path)
-	case info.Mode().Perm()&0o027 != 0:
-		return nil, fmt.Errorf("read keys: %s has mode %04o: others may read or write it; chmod 600 %s", path, info.Mode().Perm(), path)
-	}
-	text, err := io.ReadAll(io.LimitReader(f, maxFile+1))
-	if err != nil {
-		return nil, fmt.Errorf("read keys: %w", err)
-	}
-	if len(text) > maxFile {
-		return nil, fmt.Errorf("read keys: %s is larger than %d bytes", path, maxFile)
-	}
-	keys, err := parse(string(text))
+	keys, err := parse(text)
 	if err != nil {
 		return nil, fmt.Errorf("read keys: %s%w", path, err)
 	}
