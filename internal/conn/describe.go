@@ -22,7 +22,8 @@ type Node struct {
 	MaxMemory   int64  `json:"max_memory"` // 0 is no limit
 	Policy      string `json:"policy"`
 	AOF         bool   `json:"aof"`
-	AOFStatus   string `json:"aof_status"` // of its last write
+	AOFStatus   string `json:"aof_status"`         // of its last write
+	AOFRewrite  string `json:"aof_rewrite_status"` // of its last one
 	Fsync       string `json:"fsync"`
 	RDBStatus   string `json:"rdb_status"`
 	RDBSaved    int64  `json:"rdb_saved"` // Unix seconds
@@ -70,7 +71,7 @@ func describeNode(ctx context.Context, node *redis.Client) (Node, error) {
 	n := Node{
 		Addr: s.addr, Version: s.info["redis_version"], Mode: s.info["redis_mode"], UptimeSecs: number("uptime_in_seconds"),
 		UsedMemory: number("used_memory"), PeakMemory: number("used_memory_peak"), MaxMemory: number("maxmemory"),
-		AOF: number("aof_enabled") == 1, AOFStatus: s.info["aof_last_write_status"],
+		AOF: number("aof_enabled") == 1, AOFStatus: s.info["aof_last_write_status"], AOFRewrite: s.info["aof_last_bgrewrite_status"],
 		RDBStatus: s.info["rdb_last_bgsave_status"], RDBSaved: number("rdb_last_save_time"), Loading: number("loading") == 1,
 		Replicas: number("connected_slaves"), Clients: number("connected_clients"), Blocked: number("blocked_clients"),
 		OpsPerSec: number("instantaneous_ops_per_sec"), Evicted: number("evicted_keys"), Keys: s.info["db"+strconv.Itoa(node.Options().DB)],

@@ -29,6 +29,7 @@
 //
 //	ca=/path.pem                     trust this CA instead of the system's
 //	cert=/path.pem key=/path.pem     client certificate
+//	password_file=/path              the password is in this file, which others cannot read
 //	server_name=NAME                 the name the certificate must have
 //	insecure_skip_verify=true        no check of the certificate
 //	pool_size=64                     connections, per node

@@ -11,25 +11,35 @@ import (
 // Fullness is how much of its maxmemory the server uses, or the fullest master of a
 // cluster: 0.7 is 70%. It is 0 without a limit.
 func Fullness(ctx context.Context, c redis.UniversalClient) (float64, error) {
+	used, limit, err := Memory(ctx, c)
+	if limit == 0 {
+		return 0, err
+	}
+	return used / limit, err
+}
+
+// Memory is what the server uses, in bytes, and its maxmemory, 0 without one; of a cluster,
+// those of the fullest master.
+func Memory(ctx context.Context, c redis.UniversalClient) (used, limit float64, err error) {
 	var mu sync.Mutex
-	fullest := 0.0
 	one := func(ctx context.Context, node *redis.Client) error {
 		text, err := node.Info(ctx, "memory").Result()
 		if err != nil {
 			return err
 		}
 		info := parseInfo(text)
-		used, _ := strconv.ParseFloat(info["used_memory"], 64)
-		limit, _ := strconv.ParseFloat(info["maxmemory"], 64)
+		u, _ := strconv.ParseFloat(info["used_memory"], 64)
+		l, _ := strconv.ParseFloat(info["maxmemory"], 64)
 		mu.Lock()
 		defer mu.Unlock()
-		if limit > 0 {
-			fullest = max(fullest, used/limit)
+		// Without a limit more is fuller; with one, whatever has the least room.
+		if l > 0 && (limit == 0 || u/l > used/limit) || l == 0 && limit == 0 && u > used {
+			used, limit = u, l
 		}
 		return nil
 	}
-	err := eachMaster(ctx, c, one)
-	return fullest, err
+	err = eachMaster(ctx, c, one)
+	return used, limit, err
 }
 
 // eachMaster calls one for the server, or for every master of a cluster, concurrently.

@@ -7,10 +7,12 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/redis/go-redis/v9"
 	"github.com/redis/go-redis/v9/maintnotifications"
+	"github.com/weir-tasks/weir/internal/secret"
 )
 
 // What a URL that does not say otherwise gets.
@@ -25,12 +27,17 @@ const (
 )
 
 // Open makes a client for a URL (see the package comment for their forms). It
-// does not connect, but reads the certificates that the URL names. The error
+// does not connect, but reads the certificates and the password's file that the URL names. The error
 // says what is wrong with the URL, without quoting a password.
 func Open(rawURL string) (redis.UniversalClient, error) {
 	t, err := parse(rawURL)
 	if err != nil {
 		return nil, err
+	}
+	if t.options.passwordFile != "" {
+		if t.password, err = readPassword(t.options.passwordFile); err != nil {
+			return nil, fmt.Errorf("redis URL: option password_file: %w", err)
+		}
 	}
 	o := t.universal()
 	if t.tls {
@@ -46,6 +53,18 @@ func Open(rawURL string) (redis.UniversalClient, error) {
 	default:
 		return redis.NewClient(o.Simple()), nil
 	}
+}
+
+func readPassword(path string) (string, error) {
+	text, err := secret.Read(path)
+	if err != nil {
+		return "", err
+	}
+	password := strings.TrimRight(text, "\r\n")
+	if password == "" || strings.ContainsAny(password, "\r\n") {
+		return "", fmt.Errorf("%s must hold a password, on one line", path)
+	}
+	return password, nil
 }
 
 // Defaults are the options of the client that Open makes for a URL with no more than a

@@ -13,6 +13,7 @@ import (
 // that it was not given, but for db, where it is -1.
 type options struct {
 	db                                     int
+	passwordFile                           string
 	sentinelUser, sentinelPassword         string
 	ca, cert, key, serverName              string
 	skipVerify                             bool
@@ -90,6 +91,8 @@ func (o *options) set(name, value string, s scheme) (err error) {
 		if o.skipVerify, err = strconv.ParseBool(value); err != nil {
 			return errors.New("is neither true nor false")
 		}
+	case "password_file":
+		o.passwordFile = value
 	case "sentinel_username":
 		o.sentinelUser = value
 	case "sentinel_password":
@@ -105,7 +108,7 @@ func (o *options) set(name, value string, s scheme) (err error) {
 	case "write_timeout":
 		o.writeTimeout, err = duration(value)
 	default:
-		return errors.New("is unknown; known are db, ca, cert, key, server_name, insecure_skip_verify, " +
+		return errors.New("is unknown; known are db, password_file, ca, cert, key, server_name, insecure_skip_verify, " +
 			"sentinel_username, sentinel_password, pool_size, dial_timeout, read_timeout, write_timeout")
 	}
 	return err

@@ -98,6 +98,13 @@ func (t *target) parseRest(rest string) error {
 	if err := t.options.parse(query, t.scheme); err != nil {
 		return err
 	}
+	switch {
+	case t.password != "" && t.options.passwordFile != "":
+		return errors.New("two passwords: one before the @, another as password_file=")
+	case t.user != "" && t.password == "" && t.options.passwordFile == "":
+		// Redis would be asked as the default user, not as this one.
+		return errors.New("a user without a password; write user:password@, or :password@ for the default user")
+	}
 	if t.unix {
 		return t.parseSocket(hosts, path)
 	}
@@ -114,10 +121,6 @@ func (t *target) parseUser(s string) error {
 	t.password, perr = url.PathUnescape(password)
 	if err != nil || perr != nil {
 		return errors.New("user or password has a % that is not an escape; write % as %25")
-	}
-	if t.user != "" && t.password == "" {
-		// Redis would be asked as the default user, not as this one.
-		return errors.New("a user without a password; write user:password@, or :password@ for the default user")
 	}
 	return nil
 }

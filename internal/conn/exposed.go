@@ -1,0 +1,28 @@
+package conn
+
+import (
+	"net"
+	"net/netip"
+	"slices"
+	"strings"
+)
+
+// Exposed says that a URL leads to a Redis beyond this host by way of neither password
+// nor TLS: whoever else reaches it can make workers run what they like. No name is
+// looked up: but for localhost, all are beyond.
+func Exposed(rawURL string) bool {
+	t, err := parse(rawURL)
+	if err != nil || t.unix || t.tls || t.password != "" || t.options.passwordFile != "" {
+		return false
+	}
+	return slices.ContainsFunc(t.addrs, func(addr string) bool { return !here(addr) })
+}
+
+func here(addr string) bool {
+	host, _, _ := net.SplitHostPort(addr)
+	if ip, err := netip.ParseAddr(host); err == nil {
+		return ip.Unmap().IsLoopback()
+	}
+	host = strings.ToLower(strings.TrimSuffix(host, "."))
+	return host == "localhost" || strings.HasSuffix(host, ".localhost")
+}
