@@ -12,6 +12,8 @@
 //   - A task is a suspect from the first time that its worker died until it has its
 //     outcome, or until an attempt alone that its worker outlives. Others cost nothing for there being suspects: the batch's hash says
 //     whether there are any.
+//   - What is remembered of failed attempts is for people: no account depends on it, it is
+//     bounded for each task and each batch, and tasks that have none cost nothing for it.
 //   - The checkpoint is the lowest seq not yet enqueued. Where a lane has enough waiting,
 //     seqs of other lanes overtake: how many have, and how many records were read, moves
 //     with the checkpoint, so that what was enqueued can be counted at any moment.
@@ -26,6 +28,8 @@
 //	weir:{NAME}:dead      hash seq -> failed outcome with its payload
 //	weir:{NAME}:lanes     set of the lanes its tasks went to
 //	weir:{NAME}:suspects  hash seq -> deaths of its worker; gone when it is no suspect
+//	weir:{NAME}:tries     hash seq -> its last failed attempts, for people; of the last 2,000 that had one
+//	weir:{NAME}:expect    how many tasks its producer expects, and by what; gone 30 s after it
 //	weir:{NAME}:producer  lease of the one producer that feeds it
 //
 // and weir:batches, a sorted set of all names by creation time.

@@ -36,6 +36,8 @@ func outKey(name string) string      { return prefix(name) + "out" }
 func deadKey(name string) string     { return prefix(name) + "dead" }
 func lanesKey(name string) string    { return prefix(name) + "lanes" }
 func suspectsKey(name string) string { return prefix(name) + "suspects" }
+func triesKey(name string) string    { return prefix(name) + "tries" }
+func expectKey(name string) string   { return prefix(name) + "expect" }
 func producerKey(name string) string { return prefix(name) + "producer" }
 
 func bitsKey(name string, seq int64) string {
@@ -43,7 +45,7 @@ func bitsKey(name string, seq int64) string {
 }
 
 // Header is the asynq task header that marks a batch's task. Its value is the time
-// of enqueue, in microseconds since 1970.
+// of enqueue, or when it is due if that is later, in microseconds since 1970.
 const Header = "weir"
 
 // Signature is the asynq task header with the task's signature, where its producer has

@@ -49,6 +49,20 @@ type Info struct {
 	Paused bool
 	// Expired says that it was given up because its deadline passed.
 	Expired bool
+	// Unreadable is why a batch of a list cannot be read: then nothing is known of it but its
+	// name, and N is -1. It is nil of any other.
+	Unreadable error
+}
+
+// Due is when the tasks become due; before now, or zero, is at once.
+func (i *Info) Due() time.Time {
+	switch {
+	case i.Options.AtMS > 0:
+		return time.UnixMilli(i.Options.AtMS)
+	case i.Options.InMS > 0:
+		return i.Created.Add(time.Duration(i.Options.InMS) * time.Millisecond)
+	}
+	return time.Time{}
 }
 
 // Outcomes is how many seqs have an outcome.
@@ -61,6 +75,8 @@ func (i *Info) Complete() bool { return i.N >= 0 && i.Outcomes() == i.N }
 // It is safe for concurrent use.
 type Ledger struct {
 	rdb redis.UniversalClient
+	// triesTasks is of how many tasks of a batch failed attempts are remembered.
+	triesTasks int
 
 	mu     sync.Mutex
 	parsed map[string]*Options // by their JSON
@@ -71,7 +87,7 @@ type Ledger struct {
 
 // NewLedger returns the ledger kept in rdb.
 func NewLedger(rdb redis.UniversalClient) *Ledger {
-	l := &Ledger{rdb: rdb, parsed: make(map[string]*Options)}
+	l := &Ledger{rdb: rdb, triesTasks: triesTasks, parsed: make(map[string]*Options)}
 	l.begins = together.NewAsker(l.beginAll)
 	l.records = together.NewAsker(l.recordEntries)
 	return l
@@ -149,7 +165,7 @@ func (l *Ledger) expire(ctx context.Context, i *Info) error {
 	keep := time.Duration(i.Options.KeepMS) * time.Millisecond
 	pipe := l.rdb.Pipeline()
 	// The batch's own key last: its expiry says that the others have theirs.
-	for _, key := range []string{outKey(i.Name), deadKey(i.Name), lanesKey(i.Name), suspectsKey(i.Name), bitsKey(i.Name, i.N), batchKey(i.Name)} {
+	for _, key := range []string{outKey(i.Name), deadKey(i.Name), lanesKey(i.Name), suspectsKey(i.Name), triesKey(i.Name), bitsKey(i.Name, i.N), batchKey(i.Name)} {
 		pipe.PExpire(ctx, key, keep)
 	}
 	_, err := pipe.Exec(ctx)
@@ -189,7 +205,7 @@ func (l *Ledger) Left(ctx context.Context, name string) (left time.Duration, ok 
 // Discard removes the record of a batch that has not been fed.
 func (l *Ledger) Discard(ctx context.Context, name string) error {
 	pipe := l.rdb.Pipeline()
-	pipe.Del(ctx, batchKey(name), lanesKey(name), suspectsKey(name))
+	pipe.Del(ctx, batchKey(name), lanesKey(name), suspectsKey(name), triesKey(name), expectKey(name))
 	pipe.ZRem(ctx, indexKey, name)
 	if _, err := pipe.Exec(ctx); err != nil {
 		return fmt.Errorf("discard batch %q: %w", name, err)

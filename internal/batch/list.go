@@ -21,7 +21,8 @@ func (l *Ledger) Names(ctx context.Context) ([]string, error) {
 // infosAtOnce is how many records are read in one round trip.
 const infosAtOnce = 500
 
-// Infos is Info for many, in their order; nil for one that is not there.
+// Infos is Info for many, in their order; nil for one that is not there. One that cannot be
+// read, which Info has an error for, is there all the same: it hides no other.
 func (l *Ledger) Infos(ctx context.Context, names []string) ([]*Info, error) {
 	all := make([]*Info, 0, len(names))
 	for chunk := range slices.Chunk(names, infosAtOnce) {
@@ -30,17 +31,22 @@ func (l *Ledger) Infos(ctx context.Context, names []string) ([]*Info, error) {
 		for i, name := range chunk {
 			records[i] = pipe.HGetAll(ctx, batchKey(name))
 		}
-		if _, err := pipe.Exec(ctx); err != nil {
-			return nil, fmt.Errorf("read %d batches: %w", len(chunk), err)
-		}
+		_, _ = pipe.Exec(ctx) // each command has its own error
 		for i, name := range chunk {
-			if Phase(records[i].Val()["state"]) == notCreated {
+			h, err := records[i].Result()
+			if err != nil && !redis.HasErrorPrefix(err, "WRONGTYPE") {
+				return nil, fmt.Errorf("read %d batches: %w", len(chunk), err)
+			}
+			if err == nil && Phase(h["state"]) == notCreated {
 				all = append(all, nil)
 				continue
 			}
-			info, err := parseInfo(name, records[i].Val())
+			var info *Info
+			if err == nil {
+				info, err = parseInfo(name, h)
+			}
 			if err != nil {
-				return nil, err
+				info = &Info{Name: name, N: -1, Unreadable: err}
 			}
 			all = append(all, info)
 		}

@@ -34,6 +34,37 @@ func TestManyBatchesAreReadAtOnce(t *testing.T) {
 	})
 }
 
+// A batch that cannot be read, whatever the reason, is listed as that, and hides no other.
+func TestAnUnreadableBatchHidesNoOther(t *testing.T) {
+	conntest.Both(t, func(t *testing.T, rdb redis.UniversalClient) {
+		l := NewLedger(rdb)
+		spoil := map[string]func(){
+			"newer":   func() { rdb.HSet(t.Context(), batchKey("newer"), "format", Format+1) },
+			"options": func() { rdb.HSet(t.Context(), batchKey("options"), "opts", "{") },
+			"beyond":  func() { rdb.HSet(t.Context(), batchKey("beyond"), "beyond", "x") },
+			"string":  func() { rdb.Set(t.Context(), batchKey("string"), "x", 0) },
+			"good":    func() {},
+		}
+		for name, fault := range spoil {
+			if _, err := l.Create(t.Context(), name, Options{Type: "t", Lane: "l"}); err != nil {
+				t.Fatal(err)
+			}
+			fault()
+		}
+		for range 2 { // nor does listing it take it from the list
+			all, err := l.List(t.Context())
+			if err != nil || len(all) != len(spoil) {
+				t.Fatalf("list %v, %v", all, err)
+			}
+			for _, i := range all {
+				if good := i.Name == "good"; good != (i.Unreadable == nil) || good != (i.Options.Type == "t") || i.Complete() {
+					t.Errorf("%s is %+v", i.Name, i)
+				}
+			}
+		}
+	})
+}
+
 // From the end of the stream backwards, nothing twice.
 func TestTheLatestOutcomesComeFirst(t *testing.T) {
 	conntest.Both(t, func(t *testing.T, rdb redis.UniversalClient) {

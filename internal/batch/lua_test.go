@@ -68,7 +68,7 @@ func TestScriptsUseWhatTheirHeadersName(t *testing.T) {
 
 var scripts = map[string]string{
 	"begin.lua": beginSrc, "checkpoint.lua": checkpointSrc, "create.lua": createSrc, "lease.lua": leaseSrc,
-	"crash.lua": crashSrc, "rest.lua": restSrc, "take.lua": takeSrc,
+	"crash.lua": crashSrc, "note.lua": noteSrc, "rest.lua": restSrc, "take.lua": takeSrc,
 	"record.lua": recordSrc, "release.lua": releaseSrc, "seal.lua": sealSrc, "trim.lua": trimSrc,
 }
 
@@ -154,6 +154,9 @@ var operations = []struct {
 	{"begin alone", func(l *fixture) string {
 		a, o, err := l.BeginAlone(l.ctx, "b", 0, 7)
 		return fmt.Sprint(a, o, err)
+	}},
+	{"note", func(l *fixture) string {
+		return fmt.Sprint(l.Note(l.ctx, "b", 2, Try{Attempt: 1, Worker: "w", Class: Timeout, Error: "slow"}))
 	}},
 	{"rest", func(l *fixture) string { return fmt.Sprint(l.Rest(l.ctx, "b", 0)) }},
 	{"record ok", func(l *fixture) string {

@@ -41,6 +41,10 @@ type Options struct {
 	// DeadlineMS is how long after its creation a task without an outcome fails, in
 	// milliseconds; 0 is never.
 	DeadlineMS int64 `json:"deadline_ms,omitempty"`
+	// AtMS is when the tasks become due, in milliseconds since 1970, or InMS how long after
+	// the batch's creation; 0 is at once.
+	AtMS int64 `json:"at_ms,omitempty"`
+	InMS int64 `json:"in_ms,omitempty"`
 	// Keep is how long the batch stays after it is done, in milliseconds.
 	KeepMS int64 `json:"keep_ms"`
 }
@@ -53,6 +57,14 @@ func (o *Options) Backoff() time.Duration { return time.Duration(o.BackoffMS) * 
 
 // Deadline is how long after the batch's creation a task without an outcome fails.
 func (o *Options) Deadline() time.Duration { return time.Duration(o.DeadlineMS) * time.Millisecond }
+
+// at is AtMS for people.
+func (o *Options) at() string {
+	if o.AtMS == 0 {
+		return ""
+	}
+	return time.UnixMilli(o.AtMS).UTC().Format(time.RFC3339)
+}
 
 func (o *Options) outcomes() string {
 	if o.FailuresOnly {
@@ -74,6 +86,8 @@ func (o *Options) Differs(p *Options) string {
 		{"--retries", o.Retries, p.Retries},
 		{"--backoff", o.BackoffMS, p.BackoffMS},
 		{"--deadline", o.Deadline(), p.Deadline()},
+		{"--at", o.at(), p.at()},
+		{"--in", time.Duration(o.InMS) * time.Millisecond, time.Duration(p.InMS) * time.Millisecond},
 		{"--ordered", o.Ordered, p.Ordered},
 		{"--with-payload", o.WithPayload, p.WithPayload},
 		{"--outcomes", o.outcomes(), p.outcomes()},

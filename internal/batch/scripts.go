@@ -27,6 +27,10 @@ var (
 	restSrc    string
 	restScript = redis.NewScript(restSrc)
 
+	//go:embed lua/note.lua
+	noteSrc    string
+	noteScript = redis.NewScript(noteSrc)
+
 	//go:embed lua/checkpoint.lua
 	checkpointSrc    string
 	checkpointScript = redis.NewScript(checkpointSrc)
