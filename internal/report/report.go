@@ -52,7 +52,7 @@ func New(o Options) *Report {
 	if o.Out == nil {
 		o.Out, o.Quiet = io.Discard, true
 	}
-	o.Batch = clean(o.Batch, 64)
+	o.Batch = Clean(o.Batch, 64)
 	now := o.Now()
 	return &Report{o: o, start: now, lined: now, tally: newTally(), screen: &screen{out: o.Out}}
 }
@@ -101,7 +101,7 @@ func (r *Report) Note(format string, args ...any) {
 	}
 	lines := strings.Split(strings.TrimRight(fmt.Sprintf(format, args...), "\r\n"), "\n")
 	for i, l := range lines {
-		lines[i] = clean(l, maxNote)
+		lines[i] = Clean(l, maxNote)
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -122,7 +122,7 @@ func (r *Report) Summary(c Counts, verdict string) {
 	c = r.observe(c)
 	s := summary{
 		batch:   r.o.Batch,
-		verdict: clean(verdict, maxSample),
+		verdict: Clean(verdict, maxSample),
 		counts:  c,
 		took:    r.o.Now().Sub(r.start),
 		before:  r.before,

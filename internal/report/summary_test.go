@@ -164,7 +164,7 @@ func TestClean(t *testing.T) {
 		long:                            long,
 		long + "é":                      long[:199*2] + "…",
 	} {
-		got := clean(in, maxSample)
+		got := Clean(in, maxSample)
 		if got != want {
 			t.Errorf("%q: got %q, want %q", in, got, want)
 		}

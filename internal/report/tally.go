@@ -85,7 +85,7 @@ func (t *tally) fail(o *batch.Outcome) {
 	}
 	f := t.failures[class]
 	if f == nil {
-		class = batch.Class(clean(string(class), maxClass))
+		class = batch.Class(Clean(string(class), maxClass))
 		f = t.failures[class]
 	}
 	if f == nil && len(t.failures) >= maxClasses {
@@ -93,7 +93,7 @@ func (t *tally) fail(o *batch.Outcome) {
 		f = t.failures[class]
 	}
 	if f == nil {
-		f = &failure{seq: o.Seq, text: clean(o.Error, maxSample)}
+		f = &failure{seq: o.Seq, text: Clean(o.Error, maxSample)}
 		t.failures[class] = f
 	}
 	f.count++

@@ -10,10 +10,10 @@ const (
 	maxNote   = 2000 // runes of one line of a note
 )
 
-// clean makes text of unknown origin fit to print: one line, at most limit runes,
+// Clean makes text of unknown origin fit to print: one line, at most limit runes,
 // white space as single blanks, whatever does not print (control characters,
 // escape sequences, direction overrides) as question marks.
-func clean(s string, limit int) string {
+func Clean(s string, limit int) string {
 	var b strings.Builder
 	n, blank := 0, false
 	for _, r := range s {
