@@ -127,24 +127,26 @@ func PendingSince(ctx context.Context, rdb redis.UniversalClient, lanes []string
 			next[i][j] = pipe.LIndex(ctx, list, -1)
 		}
 	}
-	if _, err := pipe.Exec(ctx); err != nil && !errors.Is(err, redis.Nil) {
-		return fail(err)
-	}
+	_, _ = pipe.Exec(ctx) // each command has its own error
 	pipe = rdb.Pipeline()
 	since := make([][]*redis.StringCmd, len(lanes))
 	for i, lane := range lanes {
 		for _, id := range next[i] {
-			if id.Err() == nil {
+			switch err := id.Err(); {
+			case err == nil:
 				since[i] = append(since[i], pipe.HGet(ctx, TaskPrefix(lane)+id.Val(), "pending_since"))
+			case !known(err):
+				return fail(err)
 			}
 		}
 	}
-	if _, err := pipe.Exec(ctx); err != nil && !errors.Is(err, redis.Nil) {
-		return fail(err)
-	}
+	_, _ = pipe.Exec(ctx)
 	times := make([]time.Time, len(lanes))
 	for i := range since {
 		for _, cmd := range since[i] {
+			if err := cmd.Err(); err != nil && !known(err) {
+				return fail(err)
+			}
 			ns, err := cmd.Int64()
 			if err == nil && ns > 0 && (times[i].IsZero() || ns < times[i].UnixNano()) {
 				times[i] = time.Unix(0, ns)
@@ -152,4 +154,10 @@ func PendingSince(ctx context.Context, rdb redis.UniversalClient, lanes []string
 		}
 	}
 	return times, nil
+}
+
+// known says that a key is not there, or not what it should be: the lane's own trouble, of
+// which the others tell nothing.
+func known(err error) bool {
+	return errors.Is(err, redis.Nil) || redis.HasErrorPrefix(err, "WRONGTYPE")
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+	"github.com/weir-tasks/weir/internal/logs"
 )
 
 var (
@@ -63,10 +64,10 @@ type Bad struct {
 	Size int    `json:"size"`
 }
 
-// Tell logs what was set aside.
+// Tell logs what was set aside, but not the message, which has a payload.
 func (b *Bad) Tell(log *slog.Logger, lane string) {
-	log.Error("what nobody can run is set aside", "lane", lane, "task", b.ID, "why", b.Why, "kind", b.Kind,
-		"size", b.Size, "begins", fmt.Sprintf("%q", b.Data[:min(len(b.Data), 64)]), "kept_in", Quarantine(lane))
+	log.Error("what nobody can run is set aside", logs.ID(b.ID, lane), "why", b.Why, "kind", b.Kind,
+		"size", b.Size, "kept_in", Quarantine(lane))
 }
 
 // SetAside moves what nobody can run out of its lane into the lane's quarantine. It
