@@ -6,6 +6,7 @@ import (
 	"errors"
 
 	"github.com/redis/go-redis/v9"
+	"github.com/weir-tasks/weir/internal/logs"
 	"github.com/weir-tasks/weir/internal/queue"
 	"github.com/weir-tasks/weir/internal/together"
 )
@@ -60,7 +61,7 @@ func (g *Gate) done(ctx context.Context, keys []string, args []any) (cmd *redis.
 		return failed(ctx, err), true
 	}
 	if whose < 0 {
-		g.opts.Log.Info("the end of a task that others have by now is not told to asynq", "lane", e.lane, "task", e.id)
+		g.opts.Log.Info("the end of a task that others have by now is not told to asynq", logs.ID(e.id, e.lane))
 	}
 	return settled(ctx), true
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+	"github.com/weir-tasks/weir/internal/logs"
 	"github.com/weir-tasks/weir/internal/queue"
 )
 
@@ -103,7 +104,7 @@ func (g *Gate) extended(lane string, now time.Time, members []redis.Z, whose []i
 	g.mu.Unlock()
 	if len(news) > 0 {
 		g.opts.Log.Warn("this worker was taken for dead; others have its tasks, whichever copy ends first counts",
-			"lane", lane, "tasks", len(news), "one", news[0])
+			logs.ID(news[0], lane), "tasks", len(news))
 	}
 }
 
@@ -134,7 +135,7 @@ func (g *Gate) fenced(ctx context.Context, keys []string, args []any, again bool
 	if err == nil && g.sign.Owns(score) {
 		return false, sent
 	}
-	g.opts.Log.Info("the end of a task that others have by now is not told to asynq", "lane", lane, "task", id)
+	g.opts.Log.Info("the end of a task that others have by now is not told to asynq", logs.ID(id, lane))
 	sent(nil)
 	return true, sent
 }

@@ -88,6 +88,17 @@ func (g *Gate) inLanes(ctx context.Context, lanes []string, kind string, ask fun
 	return some, sum, err
 }
 
+func noScript(err error) bool { return redis.HasErrorPrefix(err, "NOSCRIPT") }
+
+// worse is the error to report of two: what a missing script keeps from being done, its
+// being sent heals.
+func worse(a, b error) error {
+	if a == nil || noScript(b) {
+		return b
+	}
+	return a
+}
+
 // forwards says that it is time to look for due tasks of a kind: more rarely where there
 // are many lanes.
 func (g *Gate) forwards(kind string) bool {

@@ -73,6 +73,8 @@ type Gate struct {
 	sign  queue.Mark // this worker's, in the leases of its tasks
 	dones *together.Asker[ending, int64]
 
+	counts tally
+
 	stop     chan struct{}
 	stopOnce sync.Once
 	workers  sync.WaitGroup // the gate's own goroutines

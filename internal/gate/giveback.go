@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/weir-tasks/weir/internal/logs"
 	"github.com/weir-tasks/weir/internal/queue"
 )
 
@@ -21,6 +22,7 @@ func (g *Gate) giveBack(ctx context.Context) error {
 	for i := len(taken) - 1; i >= 0; i-- {
 		t := taken[i]
 		g.lanes.Return(t.lane, 1)
+		g.counts.givenBack.Add(1)
 		if _, err := queue.GiveBack(ctx, g.rdb, t.lane, t.id, t.lease); err != nil {
 			errs = append(errs, err)
 		}
@@ -37,7 +39,7 @@ func (g *Gate) giveBack(ctx context.Context) error {
 func (g *Gate) postpone(ctx context.Context, strange []task) {
 	for _, t := range strange {
 		if err := queue.Postpone(ctx, g.rdb, t.lane, t.id, time.Now().Add(unknownDelay)); err != nil {
-			g.opts.Log.Warn("a task of an unknown type stays active until it is rescued", "err", err)
+			g.opts.Log.Warn("a task of an unknown type stays active until it is rescued", logs.ID(t.id, t.lane), "err", err)
 		}
 	}
 }

@@ -26,8 +26,12 @@ func TestStopGivesBackWhatIsNotHandedOut(t *testing.T) {
 		if n := len(g.list(queue.Active("a"))) + len(g.list(queue.Active("b"))); n < 4 {
 			t.Fatalf("only %d taken: no test", n)
 		}
+		taken := int64(len(g.list(queue.Active("a"))) + len(g.list(queue.Active("b"))))
 		if err := g.Stop(t.Context()); err != nil {
 			t.Fatal(err)
+		}
+		if s := g.Stat(); s != (Stat{Taken: taken, GivenBack: taken - 1}) {
+			t.Errorf("%d were taken, one handed out: %+v", taken, s)
 		}
 		// As if they had never been taken: order, state, lease, permits.
 		g.wantList(queue.Pending("a"), "a2", "a3", "a4", "a5", "a6")

@@ -1,6 +1,7 @@
 package gate
 
 import (
+	"cmp"
 	"context"
 	_ "embed"
 	"fmt"
@@ -121,11 +122,13 @@ func (g *Gate) collectAll(turns []*turnOf, lease string, now time.Time) (took bo
 		got, laneErr := g.collect(t, lease, now)
 		took = took || got > 0
 		answered = answered || laneErr == nil || got > 0
-		err = worse(err, laneErr)
+		err = cmp.Or(err, laneErr)
 		if laneErr == nil && !t.of.lists.any() {
 			g.lanes.Backlog(t.of.lane, 0)
 		}
 	}
+	g.counts.taken.Add(int64(len(g.taken) - before + len(g.strange)))
+	g.counts.putOff.Add(int64(len(g.strange)))
 	g.askAhead(g.taken[before:])
 	// A lane that failed is asked again after the next look that finds work in it: one
 	// that is broken must not hold up the others.
@@ -147,17 +150,6 @@ func (g *Gate) askAhead(taken []task) {
 	for i, ahead := range g.opts.Ahead(ids) {
 		taken[i].ahead = ahead
 	}
-}
-
-func noScript(err error) bool { return redis.HasErrorPrefix(err, "NOSCRIPT") }
-
-// worse is the error to report of two: what a missing script keeps from being done, its
-// being sent heals.
-func worse(a, b error) error {
-	if a == nil || noScript(b) {
-		return b
-	}
-	return a
 }
 
 // collect keeps the tasks that came for one lane and returns the other permits.
@@ -212,6 +204,7 @@ func (g *Gate) backOff(err error) {
 	g.failing = min(g.failing+1, 6)
 	wait := 50 * time.Millisecond << g.failing // 100 ms .. 3.2 s
 	g.mu.Unlock()
+	g.counts.failed.Add(1)
 	g.opts.Trouble(err, wait)
 	select {
 	case <-time.After(wait):

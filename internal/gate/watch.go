@@ -1,6 +1,7 @@
 package gate
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"time"
@@ -89,13 +90,13 @@ func (g *Gate) lookOnce(ctx context.Context) error {
 		var laneErr error
 		for j, p := range queue.Priorities {
 			n, listErr := lens[i][j].Result()
-			laneErr = worse(laneErr, listErr)
+			laneErr = cmp.Or(laneErr, listErr)
 			if n > 0 {
 				all += int(n)
 				busy[p] = append(busy[p], name)
 			}
 		}
-		err = worse(err, laneErr)
+		err = cmp.Or(err, laneErr)
 		if laneErr == nil {
 			g.lanes.Backlog(name, all)
 		}
