@@ -10,7 +10,9 @@ import (
 
 	"github.com/redis/go-redis/v9"
 	"github.com/weir-tasks/weir/internal/batch"
+	"github.com/weir-tasks/weir/internal/logs"
 	"github.com/weir-tasks/weir/internal/queue"
+	"github.com/weir-tasks/weir/internal/tracing"
 )
 
 // tally is what became of a dead worker's tasks in one lane.
@@ -19,6 +21,21 @@ type tally struct {
 	failed                      error // of an entry, the last
 
 	living map[queue.Mark]bool // workers
+}
+
+// counts are how many tasks had which fate so far.
+func (t *tally) counts() [4]int {
+	return [...]int{len(t.back), len(t.lost), len(t.closed), len(t.crashed)}
+}
+
+// since names the fate that one more task had than before; "" where none had.
+func (t *tally) since(before [4]int) string {
+	for i, n := range t.counts() {
+		if n > before[i] {
+			return [...]string{"given back", "given back", "closed", "crashed"}[i]
+		}
+	}
+	return ""
 }
 
 // bury sees to the tasks of dead workers, given with their leases. An error is one of
@@ -73,6 +90,12 @@ func (r *Rescuer) see(ctx context.Context, lane, id, lease string, msg *redis.St
 
 // ofBatch sees to a batch's task.
 func (r *Rescuer) ofBatch(ctx context.Context, lane, lease, name string, seq int64, m *queue.Message, t *tally) error {
+	before := t.counts()
+	defer func() {
+		if fate := t.since(before); fate != "" && tracing.On() {
+			tracing.Rescued(ctx, tracing.Task{Batch: name, Seq: seq, ID: m.ID, Lane: lane, Type: m.Type, Attempt: m.Retried + 1}, m.Headers, fate)
+		}
+	}()
 	if lease == "" || t.living[queue.MarkOf(lease)] {
 		return r.giveBack(ctx, lane, m.ID, lease, t) // lost on the way to its worker
 	}
@@ -127,8 +150,9 @@ func (r *Rescuer) giveBack(ctx context.Context, lane, id, lease string, t *tally
 	case fate == queue.Back:
 		t.back = append(t.back, id)
 	case fate == queue.Ghost:
+		r.opts.Rescued(Ghost, 1)
 		r.opts.Log.Error("a task's message is gone from Redis; what was left of it is removed",
-			"lane", lane, "task", id, "hint", "a batch shows it as missing; producer repair enqueues it again")
+			logs.ID(id, lane), "hint", "a batch shows it as missing; producer repair enqueues it again")
 	}
 	return err
 }
@@ -136,6 +160,7 @@ func (r *Rescuer) giveBack(ctx context.Context, lane, id, lease string, t *tally
 func (r *Rescuer) setAside(ctx context.Context, lane, id string, why error) error {
 	bad, err := queue.SetAside(ctx, r.rdb, lane, id, why.Error())
 	if bad != nil {
+		r.opts.Rescued(Quarantine, 1)
 		bad.Tell(r.opts.Log, lane)
 	}
 	return err
@@ -143,21 +168,24 @@ func (r *Rescuer) setAside(ctx context.Context, lane, id string, why error) erro
 
 func (r *Rescuer) tell(ctx context.Context, lane string, t tally) {
 	log := r.opts.Log
+	for fate, of := range map[Fate][]string{Back: t.back, Lost: t.lost, Closed: t.closed, Crashed: t.crashed} {
+		r.opts.Rescued(fate, len(of))
+	}
 	if len(t.back) > 0 {
-		log.Warn("a worker died or froze; its tasks are given back", "lane", lane, "tasks", len(t.back), "one", t.back[0])
+		log.Warn("a worker died or froze; its tasks are given back", logs.ID(t.back[0], lane), "tasks", len(t.back))
 	}
 	if len(t.lost) > 0 {
 		log.Warn("a worker that lives does not have these tasks, since a reply of Redis was lost; they are given back",
-			"lane", lane, "tasks", len(t.lost), "one", t.lost[0])
+			logs.ID(t.lost[0], lane), "tasks", len(t.lost))
 	}
 	if len(t.back)+len(t.lost) > 0 {
 		_ = queue.WakeAll(ctx, r.rdb, lane)
 	}
 	if len(t.closed) > 0 {
-		log.Info("a worker died between outcome and ack; its tasks are closed", "lane", lane, "closed", len(t.closed), "one", t.closed[0])
+		log.Info("a worker died between outcome and ack; its tasks are closed", logs.ID(t.closed[0], lane), "closed", len(t.closed))
 	}
 	for _, id := range t.crashed {
-		log.Error("a task's worker died each time it ran; the task has failed", "lane", lane, "task", id, "class", batch.Crashed)
+		log.Error("a task's worker died each time it ran; the task has failed", logs.ID(id, lane), "class", batch.Crashed)
 	}
 	if t.failed != nil {
 		log.Warn("a task of a dead worker stays active; it is tried again", "lane", lane, "err", t.failed)

@@ -86,6 +86,7 @@ func TestATaskFailsAtItsThirdDeath(t *testing.T) {
 			string(failed[0].Payload) != `{"n":1}` || failed[0].Attempts != 1 || failed[0].Worker != "rescuer" {
 			t.Errorf("it became %+v", failed)
 		}
+		r.wantFates(map[Fate]int{Back: batch.MaxCrashes, Crashed: 1}) // the last one waited
 		if i, err := l.Info(r.ctx, "b"); err != nil || i.Phase != batch.Done || i.Failed != 1 || i.Retries != 0 {
 			t.Errorf("%+v, %v", i, err)
 		}
@@ -181,6 +182,7 @@ func TestBadEntriesAreSetAsideAndStopNobody(t *testing.T) {
 		r.death()
 		r.wantPending("a", "b:0", "b:1", "b:2", "plain")
 		r.want(t, 4)
+		r.wantFates(map[Fate]int{Back: 4, Quarantine: 3, Ghost: 3})
 		if kept := r.c.LRange(r.ctx, queue.Quarantine("a"), 0, -1).Val(); len(kept) != 3 {
 			t.Errorf("kept are %v", kept)
 		}

@@ -19,6 +19,7 @@
 //
 //   - It has its outcome: it is closed.
 //   - Its worker lives, and does not have it: it goes back, and nobody is to blame.
+//     Whoever takes it closes it if it has its outcome by then.
 //   - Its worker has died with it batch.MaxCrashes times: it has failed, class crashed.
 //     From the last death but one on it runs alone, so that what died beside it is not
 //     to blame; see batch.CountCrash. An outage of Redis counts nothing, since the
@@ -79,8 +80,26 @@ type Options struct {
 	Beat func(sent time.Time)
 	// Lanes names the lanes to watch, at any time.
 	Lanes func() []string
-	Log   *slog.Logger
+	// Rescued, if set, is told of tasks of dead workers, and of what became of them.
+	Rescued func(fate Fate, n int)
+	Log     *slog.Logger
 }
+
+// Fate is what became of a task whose worker does not have it any more.
+type Fate string
+
+// The fates.
+const (
+	Back       Fate = "given_back" // its worker died or froze
+	Lost       Fate = "lost"       // it was lost on the way to a worker that lives; given back
+	Closed     Fate = "closed"     // its worker died between outcome and ack
+	Crashed    Fate = "crashed"    // it has killed too many workers, and failed
+	Ghost      Fate = "ghost"      // its message was gone
+	Quarantine Fate = "quarantine" // it could not be read, and was set aside
+)
+
+// Fates are all there are.
+var Fates = []Fate{Back, Lost, Closed, Crashed, Ghost, Quarantine}
 
 // Rescuer watches the lanes of a worker.
 type Rescuer struct {
@@ -108,6 +127,9 @@ type sighting struct {
 func New(rdb redis.UniversalClient, o Options) *Rescuer {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.Rescued == nil {
+		o.Rescued = func(Fate, int) {}
 	}
 	if o.Mark == 0 {
 		o.Mark = queue.NewMark()

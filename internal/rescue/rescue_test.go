@@ -78,6 +78,9 @@ type fixture struct {
 	c      *redis.Client
 	client *asynq.Client
 	rescued
+
+	counting sync.Mutex
+	fates    map[Fate]int // of all rescuers
 }
 
 // rescued counts the tasks that were said to be given back.
@@ -120,7 +123,26 @@ func inBubble(t *testing.T, f func(t *testing.T, r *fixture)) {
 }
 
 func (r *fixture) rescuer(lanes func() []string) *Rescuer {
-	return New(r.c, Options{Name: "rescuer", Ledger: batch.NewLedger(r.c), Lanes: lanes, Log: slog.New(&r.rescued)})
+	return New(r.c, Options{Name: "rescuer", Ledger: batch.NewLedger(r.c), Lanes: lanes, Log: slog.New(&r.rescued), Rescued: func(fate Fate, n int) {
+		r.counting.Lock()
+		defer r.counting.Unlock()
+		if r.fates == nil {
+			r.fates = make(map[Fate]int)
+		}
+		r.fates[fate] += n
+	}})
+}
+
+// wantFates compares what rescuers were told of with what is to have become of tasks.
+func (r *fixture) wantFates(want map[Fate]int) {
+	r.t.Helper()
+	r.counting.Lock()
+	defer r.counting.Unlock()
+	for _, fate := range Fates {
+		if r.fates[fate] != want[fate] {
+			r.t.Errorf("%d are %s, want %d", r.fates[fate], fate, want[fate])
+		}
+	}
 }
 
 // watch runs n rescuers until the test ends.
