@@ -47,7 +47,7 @@ type alone struct {
 
 // enter waits until the calling suspect is the only task that runs in this worker.
 // Stuck handlers do not count. leave ends that; errNotAlone says to come again.
-func (r *Runner) enter(ctx context.Context) (leave func(), err error) {
+func (r *Runner) enter(ctx context.Context, d *delivery) (leave func(), err error) {
 	a := &r.alone
 	if !a.join(r.opts.Gate.Hold) {
 		return nil, errNotAlone
@@ -71,7 +71,7 @@ func (r *Runner) enter(ctx context.Context) (leave func(), err error) {
 		leave()
 		return nil, errNotAlone
 	}
-	if err := r.awaitOthers(ctx); err != nil {
+	if err := r.awaitOthers(ctx, d); err != nil {
 		leave()
 		return nil, err
 	}
@@ -80,7 +80,7 @@ func (r *Runner) enter(ctx context.Context) (leave func(), err error) {
 }
 
 // awaitOthers waits until none but suspects that wait, and stuck handlers, have permits.
-func (r *Runner) awaitOthers(ctx context.Context) error {
+func (r *Runner) awaitOthers(ctx context.Context, d *delivery) error {
 	limit := time.NewTimer(neighbours)
 	defer limit.Stop()
 	look := time.NewTicker(aloneLook)
@@ -93,7 +93,7 @@ func (r *Runner) awaitOthers(ctx context.Context) error {
 		case <-look.C:
 		case <-limit.C:
 			r.opts.Log.Warn("a task that may have killed its worker runs beside others, which take too long to wait for",
-				"others", r.opts.Gate.InFlight()-r.alone.count()-r.Stuck())
+				d.attrs(), "others", r.opts.Gate.InFlight()-r.alone.count()-r.Stuck())
 			return nil
 		case <-ctx.Done():
 			return context.Cause(ctx)
@@ -146,7 +146,7 @@ func (a *alone) ran() {
 
 // askAlone asks the ledger again for a suspect, once it is alone.
 func (r *Runner) askAlone(ctx context.Context, d *delivery) (admission batch.Admission, terms batch.Terms, leave func(), err error) {
-	if leave, err = r.enter(ctx); err != nil {
+	if leave, err = r.enter(ctx, d); err != nil {
 		return admission, terms, nil, err
 	}
 	err = r.untilAnswered(ctx, func() (err error) {
@@ -166,6 +166,6 @@ func (r *Runner) rest(ctx context.Context, d *delivery) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 	defer cancel()
 	if err := r.opts.Ledger.Rest(ctx, d.batch, d.seq); err != nil {
-		r.opts.Log.Debug("ending a suspect's attempt", "task", d.id, "err", err)
+		r.opts.Log.Debug("ending a suspect's attempt", d.attrs(), "err", err)
 	}
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/hibiken/asynq"
 	"github.com/weir-tasks/weir/internal/batch"
+	"github.com/weir-tasks/weir/internal/tracing"
 	"github.com/weir-tasks/weir/tasks"
 )
 
@@ -16,8 +17,12 @@ func (r *Runner) foreign(ctx context.Context, d *delivery) error {
 	if err := r.verify(d); err != nil {
 		d.permit.Release()
 		r.observe(d, string(batch.Failed), classify(err), 0)
-		r.opts.Log.Warn("a plain asynq task is not run", "task", d.id, "type", d.typ.Name(), "lane", d.lane, "err", err)
+		r.opts.Log.Warn("a plain asynq task is not run", d.attrs(), "type", d.typ.Name(), "err", err)
 		return fmt.Errorf("%s: %w", sanitize(err.Error()), asynq.SkipRetry)
+	}
+	if tracing.On() {
+		ctx, d.span = tracing.Process(ctx, d.traced(), d.task.Headers())
+		defer d.span.End()
 	}
 	ctx = tasks.WithInfo(ctx, tasks.Info{ID: d.id, Attempt: d.retried + 1})
 	timeout := d.typ.Policy().Timeout
@@ -30,7 +35,7 @@ func (r *Runner) foreign(ctx context.Context, d *delivery) error {
 	case err == nil:
 		r.observe(d, string(batch.OK), "", took)
 		if _, err := d.task.ResultWriter().Write(result); err != nil {
-			r.opts.Log.Warn("cannot write the result of a plain asynq task", "task", d.id, "err", err)
+			r.opts.Log.Warn("cannot write the result of a plain asynq task", d.attrs(), "err", err)
 		}
 		return nil
 	case errors.Is(err, errInterrupted):

@@ -3,6 +3,7 @@ package attempt
 import (
 	"context"
 	"errors"
+	"fmt"
 	"runtime/debug"
 	"strconv"
 	"sync"
@@ -10,12 +11,13 @@ import (
 
 	"github.com/weir-tasks/weir/internal/batch"
 	"github.com/weir-tasks/weir/internal/lane/governor"
+	"github.com/weir-tasks/weir/internal/logs"
 	"github.com/weir-tasks/weir/tasks"
 )
 
-// graceToReturn is how long a handler may take to notice that its time is over
+// GraceToReturn is how long a handler may take to notice that its time is over
 // before it counts as stuck.
-const graceToReturn = 500 * time.Millisecond
+const GraceToReturn = 500 * time.Millisecond
 
 // ended is how a handler ended.
 type ended struct {
@@ -94,7 +96,7 @@ func answer(ctx context.Context, err error, began time.Time, quota *tasks.Quota,
 // lateEnd waits a little for a handler whose context has ended. Without an end by
 // then the handler is stuck, and the error says why its context ended.
 func (r *Runner) lateEnd(ctx context.Context, d *delivery, done chan ended) (ended, error) {
-	grace := time.NewTimer(graceToReturn)
+	grace := time.NewTimer(GraceToReturn)
 	defer grace.Stop()
 	select {
 	case e := <-done:
@@ -104,11 +106,11 @@ func (r *Runner) lateEnd(ctx context.Context, d *delivery, done chan ended) (end
 	cause := causeOf(ctx)
 	r.stuck.add()
 	r.opts.Log.Warn("a handler ignores that its time is over; it keeps its slot until it returns",
-		"type", d.typ.Name(), "task", d.id, "lane", d.lane, "cause", cause, "stuck", r.Stuck())
+		d.attrs(), "type", d.typ.Name(), "cause", cause, "stuck", r.Stuck())
 	go func() {
 		<-done
 		r.stuck.remove()
-		r.opts.Log.Info("a stuck handler has returned", "type", d.typ.Name(), "task", d.id, "stuck", r.Stuck())
+		r.opts.Log.Info("a stuck handler has returned", d.attrs(), "type", d.typ.Name(), "stuck", r.Stuck())
 	}()
 	return ended{}, cause
 }
@@ -117,8 +119,10 @@ func (r *Runner) lateEnd(ctx context.Context, d *delivery, done chan ended) (end
 func (r *Runner) call(ctx context.Context, d *delivery) (e ended) {
 	defer func() {
 		if v := recover(); v != nil {
-			stack := debug.Stack()
-			r.opts.Log.Error("a handler panicked", "type", d.typ.Name(), "task", d.id, "panic", v, "stack", string(stack))
+			stack, said := debug.Stack(), fmt.Sprint(v)
+			said = said[:min(len(said), 64*maxErrorText)]
+			r.opts.Log.Error("a handler panicked", d.attrs(), "type", d.typ.Name(),
+				"panic", sanitize(logs.Hide(said, d.task.Payload())), "stack", string(stack))
 			e = ended{err: &panicError{value: v, stack: stack}}
 		}
 	}()

@@ -12,9 +12,11 @@ import (
 	"github.com/weir-tasks/weir/internal/batch"
 	"github.com/weir-tasks/weir/internal/egress"
 	"github.com/weir-tasks/weir/internal/gate"
+	"github.com/weir-tasks/weir/internal/logs"
 	"github.com/weir-tasks/weir/internal/retry"
 	"github.com/weir-tasks/weir/internal/secret"
 	"github.com/weir-tasks/weir/internal/sign"
+	"github.com/weir-tasks/weir/internal/tracing"
 	"github.com/weir-tasks/weir/tasks"
 )
 
@@ -40,6 +42,9 @@ type Options struct {
 	Verify func(t sign.Task, signature string) error
 	// Observe, if set, is told of every attempt's end.
 	Observe func(Attempt)
+	// Started, if set, is told when the first attempt of a batch's task begins: of its
+	// type, and how long ago it was enqueued, by the clocks of both hosts.
+	Started func(taskType string, wait time.Duration)
 }
 
 // Attempt is what Observe is told.
@@ -48,6 +53,9 @@ type Attempt struct {
 	Verdict    string // an outcome's state, "retry", "throttled", "closed" or "interrupted"
 	Class      batch.Class
 	Took       time.Duration
+	// Age is how long ago the task was enqueued, where this is the outcome of a batch's
+	// task; else 0.
+	Age time.Duration
 }
 
 // Runner runs attempts. It is an asynq.Handler, safe for concurrent use.
@@ -71,6 +79,9 @@ func New(o Options) *Runner {
 	if o.Observe == nil {
 		o.Observe = func(Attempt) {}
 	}
+	if o.Started == nil {
+		o.Started = func(string, time.Duration) {}
+	}
 	return &Runner{
 		opts:    o,
 		running: running{batches: make(map[string]map[*cancelFunc]struct{})},
@@ -91,7 +102,7 @@ func (r *Runner) Stop(ctx context.Context) {
 	r.quitOnce.Do(func() { close(r.quit) })
 	select {
 	case <-none:
-	case <-time.After(2 * graceToReturn): // a call of the ledger that does not come back
+	case <-time.After(2 * GraceToReturn): // a call of the ledger that does not come back
 	}
 }
 
@@ -106,6 +117,23 @@ type delivery struct {
 	typ      *tasks.Type
 	permit   *gate.Permit
 	ahead    ahead
+	span     *tracing.Span // nil where none is made
+}
+
+// attrs name the attempt in a log.
+func (d *delivery) attrs() slog.Attr { return logs.Of(d.id, d.lane, d.retried+1, d.span.TraceID()) }
+
+// traced is what the delivery's spans are about.
+func (d *delivery) traced() tracing.Task {
+	return tracing.Task{Batch: d.batch, Seq: d.seq, ID: d.id, Lane: d.lane, Type: d.task.Type(), Attempt: d.retried + 1}
+}
+
+// age is how long ago the task was enqueued, or 0 if that is not known.
+func (d *delivery) age() time.Duration {
+	if d.enqueued.IsZero() {
+		return 0
+	}
+	return max(time.Since(d.enqueued), time.Microsecond) // the producer's clock may be ahead
 }
 
 // ProcessTask runs one attempt; nil closes the task in asynq.
@@ -158,9 +186,15 @@ func (r *Runner) ofBatch(ctx context.Context, d *delivery) error {
 		d.permit.Release()
 		return r.notRun(ctx, d, admission)
 	}
+	if tracing.On() {
+		ctx, d.span = tracing.Process(ctx, d.traced(), d.task.Headers())
+		defer d.span.End()
+	}
 	wait := time.Since(d.enqueued)
 	if d.retried > 0 || d.enqueued.IsZero() {
 		wait = -time.Microsecond
+	} else {
+		r.opts.Started(d.typ.Name(), max(wait, 0))
 	}
 	ctx = tasks.WithInfo(ctx, tasks.Info{ID: d.id, Batch: d.batch, Seq: d.seq, Attempt: d.retried + 1})
 	o := &batch.Outcome{Seq: d.seq, Attempts: d.retried, Worker: r.opts.Worker}
@@ -200,6 +234,7 @@ func (r *Runner) ofBatch(ctx context.Context, d *delivery) error {
 	case !final(err, d.retried, terms.Retries):
 		wait := backoffDelay(terms.Backoff(), time.Duration(terms.MaxBackoffMS)*time.Millisecond, d.retried)
 		if inTime(terms, took, wait) {
+			r.note(ctx, d, batch.Try{Attempt: o.Attempts, Worker: o.Worker, Class: classify(err), Error: sanitize(err.Error()), MS: o.MS})
 			r.observe(d, "retry", classify(err), took)
 			return &later{err: err, after: wait, counts: true}
 		}
@@ -211,6 +246,19 @@ func (r *Runner) ofBatch(ctx context.Context, d *delivery) error {
 		o.Payload = d.task.Payload()
 	}
 	return r.record(ctx, d, o, wait, took)
+}
+
+// noteIn is how long an attempt waits to be remembered. One that failed while Redis is away
+// is not.
+const noteIn = time.Second
+
+// note remembers a failed attempt for people. No account depends on it.
+func (r *Runner) note(ctx context.Context, d *delivery, t batch.Try) {
+	ctx, cancel := context.WithTimeout(ctx, noteIn)
+	defer cancel()
+	if err := r.opts.Ledger.Note(ctx, d.batch, d.seq, t); err != nil {
+		r.opts.Log.Debug("a failed attempt is not remembered", "batch", d.batch, "seq", d.seq, "attempt", t.Attempt, "err", err)
+	}
 }
 
 // inTime says that after a wait there is time for another attempt before the batch's
@@ -282,7 +330,7 @@ func (r *Runner) notRun(ctx context.Context, d *delivery, a batch.Admission) err
 	case batch.IsPaused:
 		return &later{err: errPaused, after: pausedDelay}
 	case batch.NoBatch:
-		r.opts.Log.Error("a task's batch is gone from Redis; the task is dropped", "batch", d.batch, "seq", d.seq, "lane", d.lane)
+		r.opts.Log.Error("a task's batch is gone from Redis; the task is dropped", d.attrs())
 	}
 	r.observe(d, "closed", "", 0)
 	return nil
@@ -293,11 +341,15 @@ func (r *Runner) notRun(ctx context.Context, d *delivery, a batch.Admission) err
 // same, so that what has been done is not done again.
 func (r *Runner) record(ctx context.Context, d *delivery, o *batch.Outcome, wait, took time.Duration) error {
 	o.Signature = d.task.Headers()[batch.Signature]
+	if tracing.On() {
+		span := tracing.Outcome(ctx, d.traced(), d.task.Headers(), string(o.State), string(o.Class))
+		defer span.End()
+	}
 	write := func(ctx context.Context) error {
 		return r.untilAnswered(ctx, func() error {
 			_, err := r.opts.Ledger.Record(ctx, d.batch, o, wait, d.task.Payload())
 			if errors.Is(err, batch.ErrNotFound) {
-				r.opts.Log.Error("an outcome has no batch to go to", "batch", d.batch, "seq", d.seq, "state", o.State)
+				r.opts.Log.Error("an outcome has no batch to go to", d.attrs(), "state", o.State)
 				return nil
 			}
 			return err
@@ -312,7 +364,7 @@ func (r *Runner) record(ctx context.Context, d *delivery, o *batch.Outcome, wait
 	if err != nil {
 		return r.interrupted(d, err)
 	}
-	r.observe(d, string(o.State), o.Class, took)
+	r.opts.Observe(Attempt{Type: d.typ.Name(), Lane: d.lane, Verdict: string(o.State), Class: o.Class, Took: took, Age: d.age()})
 	return nil
 }
 
@@ -340,6 +392,7 @@ func (r *Runner) interrupted(d *delivery, cause error) error {
 }
 
 func (r *Runner) observe(d *delivery, verdict string, class batch.Class, took time.Duration) {
+	d.span.Verdict(verdict, string(class))
 	r.opts.Observe(Attempt{Type: d.typ.Name(), Lane: d.lane, Verdict: verdict, Class: class, Took: took})
 }
 
