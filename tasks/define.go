@@ -88,6 +88,9 @@ func checkDefinition(name string, policy Policy, payload reflect.Type, noHandler
 	if payload.Kind() != reflect.Struct {
 		return fmt.Errorf("the payload must be a struct, not %v", payload)
 	}
+	if policy.Concurrency > 0 && reflect.PointerTo(payload).Implements(reflect.TypeFor[laner]()) {
+		return fmt.Errorf("Concurrency is of one lane, but each payload names its own: producer lane NAME --limit limits one")
+	}
 	if noHandler {
 		return fmt.Errorf("no handler")
 	}

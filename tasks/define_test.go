@@ -58,6 +58,9 @@ func TestDefinePanics(t *testing.T) {
 		"negative caps":    policy(Policy{MaxResult: -1}),
 		"a lane's colon":   policy(Policy{Lane: "a:1"}),
 		"concurrency":      policy(Policy{Concurrency: -1}),
+		"concurrency of many lanes": func() {
+			Define("test-panic", Policy{Concurrency: 1}, func(context.Context, lanePayload) (int, error) { return 0, nil })
+		},
 	} {
 		func() {
 			defer func() {

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/weir-tasks/weir/internal/egress"
+	"github.com/weir-tasks/weir/internal/tracing"
 )
 
 const maxRedirects = 10
@@ -54,7 +55,7 @@ func httpTransport(ctx context.Context) http.RoundTripper {
 func httpClient(ctx context.Context, expect []statusRange, body string) *http.Client {
 	secretBody := hasSecret(ctx, body)
 	return &http.Client{
-		Transport: httpTransport(ctx),
+		Transport: traced{httpTransport(ctx)},
 		CheckRedirect: func(next *http.Request, via []*http.Request) error {
 			switch {
 			case expected(expect, next.Response.StatusCode):
@@ -71,6 +72,24 @@ func httpClient(ctx context.Context, expect []statusRange, body string) *http.Cl
 			return nil
 		},
 	}
+}
+
+// traced makes a span of each request. The trace is told to the service that the payload
+// names, and to no other that it redirects to.
+type traced struct{ base http.RoundTripper }
+
+// RoundTrip makes one request.
+func (t traced) RoundTrip(req *http.Request) (*http.Response, error) {
+	if !tracing.On() {
+		return t.base.RoundTrip(req)
+	}
+	stayed := true
+	for at := req; at.Response != nil && at.Response.Request != nil; { // the redirects that led here
+		before := at.Response.Request
+		stayed = stayed && sameService(before.URL, at.URL)
+		at = before
+	}
+	return tracing.RoundTrip(t.base, req, stayed)
 }
 
 // leavesHost says that a redirect leads away from the service that the payload names, or

@@ -79,7 +79,8 @@ func (p *Permit) ReportQuota(q Quota) {
 // the call's latency.
 //
 // Done may be called more than once; the first counts. A permit that was not given back
-// goes back when the handler has returned, and then tells nothing.
+// goes back when the handler has returned, and then tells nothing. After five minutes the
+// lane counts the call as over, and does not hear of it any more.
 func (p *Permit) Done(err error) {
 	p.once.Do(func() {
 		if p.tell == nil {

@@ -32,7 +32,8 @@ type Policy struct {
 	// handler returns tells: see Throttled and Overloaded.
 	Governed bool
 	// Concurrency is the most of this type's lane in flight in one worker
-	// process; 0 leaves it to the worker's own limit.
+	// process; 0 leaves it to the worker's own limit. A type whose payloads name
+	// their lanes has none.
 	Concurrency int
 }
 

@@ -39,7 +39,7 @@ func Transport(lane string, base http.RoundTripper) http.RoundTripper {
 	if base == nil {
 		base = http.DefaultTransport
 	}
-	return &transport{lane, base}
+	return &transport{lane, traced{base}}
 }
 
 type transport struct {
