@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/redis/go-redis/v9"
 	"github.com/weir-tasks/weir/internal/queue"
@@ -48,24 +49,35 @@ func (c *collector) EvalSha(ctx context.Context, sha string, keys []string, args
 		return cmd
 	}
 	if c.priority != queue.Normal {
-		lane, ok := queue.LaneOf(keys[len(keys)-1])
-		if !ok {
-			cmd.SetErr(fmt.Errorf("asynq enqueues into %v, which are not the keys that weir knows", keys))
-			return cmd
+		args = append(slices.Clip(args), c.priority.String())
+		if !later(keys) {
+			lane, ok := queue.LaneOf(keys[len(keys)-1])
+			if !ok {
+				cmd.SetErr(fmt.Errorf("asynq enqueues into %v, which are not the keys that weir knows", keys))
+				return cmd
+			}
+			keys = []string{keys[0], c.priority.List(lane)}
 		}
-		keys, args = []string{keys[0], c.priority.List(lane)}, append(slices.Clip(args), c.priority.String())
 	}
 	c.sent = append(c.sent, c.pipe.EvalSha(ctx, call, keys, args...))
 	cmd.SetVal(int64(1))
 	return cmd
 }
 
+// later says that the keys are those of asynq's enqueue of a task that becomes due later.
+func later(keys []string) bool {
+	return len(keys) == 2 && strings.HasSuffix(keys[1], ":scheduled")
+}
+
 // Eval loads a script, once, and goes on as EvalSha.
 func (c *collector) Eval(ctx context.Context, src string, keys []string, args ...any) *redis.Cmd {
 	var loaded *redis.StringCmd
-	if c.priority == queue.Normal {
+	switch {
+	case c.priority == queue.Normal:
 		loaded = c.ScriptLoad(ctx, src)
-	} else {
+	case later(keys):
+		loaded = queue.LaterScript.Load(ctx, c)
+	default:
 		loaded = queue.EnqueueScript.Load(ctx, c)
 	}
 	call, err := loaded.Result()

@@ -9,6 +9,7 @@ import (
 	"github.com/weir-tasks/weir/internal/batch"
 	"github.com/weir-tasks/weir/internal/sign"
 	"github.com/weir-tasks/weir/internal/source"
+	"github.com/weir-tasks/weir/internal/tracing"
 )
 
 const (
@@ -41,13 +42,19 @@ func (f *Feeder) enqueue(ctx context.Context, tasks []task) error {
 	if err := f.introduce(ctx, lanes); err != nil {
 		return err
 	}
+	var spans []*tracing.Span
 	err := f.insist(ctx, func() error {
 		f.collect.discard()
+		defer func() { end(spans); spans = nil }()
 		for i := range tasks {
 			if tasks[i].Err != nil {
 				continue
 			}
-			if err := f.collectTask(ctx, &tasks[i]); err != nil {
+			span, err := f.collectTask(ctx, &tasks[i])
+			if span != nil {
+				spans = append(spans, span)
+			}
+			if err != nil {
 				return err
 			}
 		}
@@ -60,17 +67,43 @@ func (f *Feeder) enqueue(ctx context.Context, tasks []task) error {
 	return f.introduce(ctx, lanes)
 }
 
-// collectTask adds one task to what is sent next.
-func (f *Feeder) collectTask(ctx context.Context, t *task) error {
-	made := asynq.NewTaskWithHeaders(f.opts.TaskType, t.Payload, f.headers(t.seq, t.Payload))
-	_, err := f.client.EnqueueContext(ctx, made, asynq.TaskID(batch.TaskID(f.opts.Name, t.seq)), asynq.Queue(t.lane),
-		asynq.MaxRetry(endless), asynq.Timeout((f.opts.Timeout + afterTimeout).Round(time.Second)))
-	return err
+// end ends the spans of a chunk, each of which was sent with the others.
+func end(spans []*tracing.Span) {
+	for _, s := range spans {
+		s.End()
+	}
 }
 
-// headers are those of a task's message.
-func (f *Feeder) headers(seq int64, payload []byte) map[string]string {
-	headers := map[string]string{batch.Header: strconv.FormatInt(time.Now().UnixMicro(), 10)}
+// collectTask adds one task to what is sent next. Its span ends when it is sent.
+func (f *Feeder) collectTask(ctx context.Context, t *task) (*tracing.Span, error) {
+	runs, due := f.runs()
+	id, headers := batch.TaskID(f.opts.Name, t.seq), f.headers(t.seq, t.Payload, runs)
+	var span *tracing.Span
+	if tracing.On() {
+		span = tracing.Enqueue(ctx, tracing.Task{Batch: f.opts.Name, Seq: t.seq, ID: id, Lane: t.lane, Type: f.opts.TaskType}, headers)
+	}
+	made := asynq.NewTaskWithHeaders(f.opts.TaskType, t.Payload, headers)
+	options := []asynq.Option{asynq.TaskID(id), asynq.Queue(t.lane),
+		asynq.MaxRetry(endless), asynq.Timeout((f.opts.Timeout + afterTimeout).Round(time.Second))}
+	if runs == due {
+		options = append(options, asynq.ProcessAt(due.Add(time.Second-time.Nanosecond))) // which asynq rounds down
+	}
+	_, err := f.client.EnqueueContext(ctx, made, options...)
+	return span, err
+}
+
+// runs is when a task that is enqueued now may run, and when the batch's tasks become due.
+func (f *Feeder) runs() (at, due time.Time) {
+	at, due = time.Now(), f.found.Due()
+	if due.After(at) {
+		at = due
+	}
+	return at, due
+}
+
+// headers are those of the message of a task that runs at a time at the earliest.
+func (f *Feeder) headers(seq int64, payload []byte, at time.Time) map[string]string {
+	headers := map[string]string{batch.Header: strconv.FormatInt(at.UnixMicro(), 10)}
 	if f.opts.Sign != nil {
 		headers[batch.Signature] = f.opts.Sign(sign.Task{ID: batch.TaskID(f.opts.Name, seq), Type: f.opts.TaskType, Payload: payload})
 	}

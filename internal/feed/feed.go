@@ -128,9 +128,17 @@ func (f *Feeder) Read() int64 {
 func (f *Feeder) Parked() map[int64]*queue.Message {
 	parked := make(map[int64]*queue.Message)
 	for seq, payload := range f.parking.payloads() {
-		parked[seq] = &queue.Message{Payload: payload, Headers: f.headers(seq, payload)}
+		at, _ := f.runs()
+		parked[seq] = &queue.Message{Payload: payload, Headers: f.headers(seq, payload, at)}
 	}
 	return parked
+}
+
+// CountParked is how many records were read and wait here for their lane.
+func (f *Feeder) CountParked() int64 {
+	f.parking.mu.Lock()
+	defer f.parking.mu.Unlock()
+	return f.parking.tasks
 }
 
 // Settled tells the feeder that outcomes came: its window may have opened.

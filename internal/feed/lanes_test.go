@@ -6,6 +6,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/weir-tasks/weir/internal/batch"
 	"github.com/weir-tasks/weir/internal/conn/simnet"
 	"github.com/weir-tasks/weir/internal/queue"
 	"github.com/weir-tasks/weir/internal/source"
@@ -19,6 +20,7 @@ func TestLanesAreIntroducedAgain(t *testing.T) {
 		c := simnet.NewBubble(t).Client(t)
 		b := newBench(t, c)
 		f := b.feeder(numbered(0), 10)
+		f.found = &batch.Info{} // as Run would find it
 		introduced, frozen := 0, time.Duration(0)
 		f.opts.Introduce = func(context.Context, ...string) error {
 			introduced++
