@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -31,12 +32,16 @@ type Producer struct {
 	SignFor time.Duration
 }
 
-// sign is what makes the tasks' signatures; nil for none.
-func (p *Producer) sign() func(sign.Task) string {
+// sign is what makes the tasks' signatures, good from when they are due; nil for none.
+func (p *Producer) sign(o *batch.Options) func(sign.Task) string {
 	if p.Keys == nil {
 		return nil
 	}
-	return func(t sign.Task) string { return p.Keys.Sign(t, time.Now().Add(p.SignFor)) }
+	later := time.Duration(o.InMS) * time.Millisecond
+	if o.AtMS > 0 {
+		later = max(0, time.Until(time.UnixMilli(o.AtMS)))
+	}
+	return func(t sign.Task) string { return p.Keys.Sign(t, time.Now().Add(later+p.SignFor)) }
 }
 
 // Options are how a batch is to be run.
@@ -60,6 +65,8 @@ type Options struct {
 type InUseError struct {
 	Name   string
 	Reason string
+	// Fed says that a producer feeds it now, which may end.
+	Fed bool
 }
 
 func (e *InUseError) Error() string {
@@ -75,6 +82,8 @@ type Batch struct {
 	release context.CancelFunc
 	keeper  sync.WaitGroup
 	lost    chan struct{} // closed when another producer has the lease
+
+	feeds atomic.Pointer[feeding] // the last
 }
 
 // Begin makes the batch, or goes on with the one that is there. End it with End.
@@ -144,7 +153,7 @@ func (b *Batch) beginNamed(ctx context.Context) (err error) {
 	}
 	if b.resumed != nil {
 		if diff := b.resumed.Options.Differs(&b.o.Options); diff != "" {
-			return &InUseError{b.o.Name, diff}
+			return &InUseError{b.o.Name, diff, false}
 		}
 	}
 	holder, err := b.awaitLease(ctx, b.o.Name)
@@ -152,7 +161,7 @@ func (b *Batch) beginNamed(ctx context.Context) (err error) {
 		return err
 	}
 	if holder != "" {
-		return &InUseError{b.o.Name, fmt.Sprintf("producer %s feeds it now", processOf(holder))}
+		return &InUseError{b.o.Name, fmt.Sprintf("producer %s feeds it now", processOf(holder)), true}
 	}
 	b.resumed, err = b.found(ctx, b.o.Name, b.resumed)
 	return err

@@ -22,7 +22,27 @@ type feeding struct {
 	feeder   atomic.Pointer[feed.Feeder]
 }
 
-func (b *Batch) feeding() *feeding { return &feeding{b: b, followed: make(chan struct{})} }
+func (b *Batch) feeding() *feeding {
+	f := &feeding{b: b, followed: make(chan struct{})}
+	b.feeds.Store(f)
+	return f
+}
+
+// Progress is how far a batch's input has been read.
+type Progress struct {
+	Read   int64 // records that have been enqueued, or have an outcome, in earlier lives too
+	Parked int64 // records that were read and wait in this process for their lane
+}
+
+// Progress tells how far this process is; zero before it feeds.
+func (b *Batch) Progress() Progress {
+	f := b.feeds.Load()
+	if f == nil || f.feeder.Load() == nil {
+		return Progress{}
+	}
+	feeder := f.feeder.Load()
+	return Progress{Read: feeder.Read(), Parked: feeder.CountParked()}
+}
 
 // run feeds a source whole, and with a follower watches until that has ended that the
 // batch stays fed.

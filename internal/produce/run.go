@@ -59,6 +59,7 @@ func (b *Batch) Feed(ctx context.Context, src source.Source) error {
 	feeding := b.feeding()
 	stop := b.endAtDeadline(ctx, feeding)
 	defer stop()
+	defer b.expect(ctx, src)()
 	return b.refused(feeding.run(ctx, src))
 }
 
@@ -93,6 +94,7 @@ func (b *Batch) Run(ctx context.Context, src source.Source, out Outcomes) error 
 	feeding := b.feeding()
 	stop := b.endAtDeadline(ctx, feeding)
 	defer stop()
+	defer b.expect(ctx, src)()
 	var both sync.WaitGroup
 	var failed atomic.Bool
 	follower := follow.New(b.p.Ledger, out.Sink, follow.Options{
@@ -212,7 +214,7 @@ func (b *Batch) feeder(src source.Source, follower *follow.Follower) *feed.Feede
 	o := feed.Options{
 		Name: b.o.Name, TaskType: b.o.Type, Lane: b.o.Lane, Priority: b.o.Priority, Timeout: b.o.Options.Timeout(),
 		Window: newWindow(b.p.RDB).get, MaxFailures: b.o.MaxFailures, Ordered: b.o.Ordered,
-		Producer: processOf(b.p.ID), Trouble: b.p.Trouble, Log: b.p.Log, Sign: b.p.sign(),
+		Producer: processOf(b.p.ID), Trouble: b.p.Trouble, Log: b.p.Log, Sign: b.p.sign(&b.o.Options),
 	}
 	if t, ok := tasks.Lookup(b.o.Type); ok {
 		o.LaneOf = t.LaneOf

@@ -15,6 +15,7 @@ import (
 	"github.com/weir-tasks/weir/internal/conn/conntest"
 	"github.com/weir-tasks/weir/internal/feed"
 	"github.com/weir-tasks/weir/internal/follow"
+	"github.com/weir-tasks/weir/internal/source"
 	"github.com/weir-tasks/weir/tasks"
 )
 
@@ -670,4 +671,17 @@ func TestAnOutcomeFileIsWholeAfterInterruptions(t *testing.T) {
 			wantFile(t, name, n, ordered)
 		})
 	}
+}
+
+// While a batch is fed others are told about how many tasks it will have.
+func TestOthersAreToldHowManyTasksAreExpected(t *testing.T) {
+	both(t, func(t *testing.T, p *place) {
+		b := p.begin(p.named())
+		s := p.start(b, source.Limit(newStdin(t), 1000), &sink{})
+		p.await("it is told", func() bool {
+			all, err := p.ledger.Expected(t.Context(), []string{b.Name()})
+			return err == nil && all[0] != nil && *all[0] == batch.Expected{N: 1000, How: "reading stops there (--limit)"}
+		})
+		s.interrupt()
+	})
 }
