@@ -42,7 +42,10 @@ type Story struct {
 	Batch string `json:"batch"`
 	Seq   int64  `json:"seq"`
 	Place Place  `json:"place"`
-	Lane  string `json:"lane,omitempty"`
+	// Why says in words why it is there, and Do what helps, where something does.
+	Why  string `json:"why"`
+	Do   string `json:"do,omitempty"`
+	Lane string `json:"lane,omitempty"`
 	// Enqueued, and when it comes next, where it waits for a time; Unix milliseconds.
 	Enqueued int64 `json:"enqueued_ms,omitempty"`
 	Next     int64 `json:"next_ms,omitempty"`
@@ -50,6 +53,14 @@ type Story struct {
 	Tries    int    `json:"tries"`
 	Error    string `json:"error,omitempty"`
 	FailedAt int64  `json:"failed_ms,omitempty"`
+	// Attempts are those that failed and were followed by another: the last few, as far
+	// as they are remembered.
+	Attempts []batch.Try `json:"attempts,omitempty"`
+	// Most is how many attempts it may have, and TimeoutMS what each may take.
+	Most      int   `json:"most_attempts"`
+	TimeoutMS int64 `json:"timeout_ms"`
+	// Deaths is how often a worker died while it had the task.
+	Deaths int `json:"deaths,omitempty"`
 	// Worker runs it, for so long, as of its last heartbeat.
 	Worker  string  `json:"worker,omitempty"`
 	Running float64 `json:"running_seconds,omitempty"`
@@ -75,28 +86,48 @@ func Read(ctx context.Context, rdb redis.UniversalClient, ledger *batch.Ledger, 
 	if err != nil {
 		return nil, err
 	}
-	s := &Story{Batch: name, Seq: seq, WaitMS: -1}
-	switch {
-	case info.N >= 0 && seq >= info.N:
+	s := &Story{Batch: name, Seq: seq, WaitMS: -1, Most: info.Options.Retries + 1, TimeoutMS: info.Options.TimeoutMS}
+	if info.N >= 0 && seq >= info.N {
 		return nil, fmt.Errorf("task %d of batch %q, which has %d: %w", seq, name, info.N, ErrNoTask)
-	case have[0]:
+	}
+	if s.Attempts, err = ledger.Tries(ctx, name, seq); err != nil {
+		return nil, err
+	}
+	if s.Deaths, err = ledger.Deaths(ctx, name, seq); err != nil {
+		return nil, err
+	}
+	if err := s.locate(ctx, rdb, ledger, info, have[0]); err != nil {
+		return nil, err
+	}
+	f := facts{info: info}
+	if err := f.read(ctx, rdb, ledger, s); err != nil {
+		return nil, err
+	}
+	s.Why, s.Do = f.explain(s)
+	return s, nil
+}
+
+// locate finds out where the task is; ended says that it has its outcome.
+func (s *Story) locate(ctx context.Context, rdb redis.UniversalClient, ledger *batch.Ledger, info *batch.Info, ended bool) error {
+	if ended {
 		s.Place = Ended
-		return s, s.outcome(ctx, ledger)
+		return s.outcome(ctx, ledger)
 	}
 	found, err := s.find(ctx, rdb, ledger)
 	switch {
 	case err != nil || found:
-	case seq >= info.Next:
+	case s.Seq >= info.Next:
 		s.Place = Unread
 	default: // it may have got its outcome since
-		have, err = ledger.Have(ctx, name, seq, 1)
+		var have []bool
+		have, err = ledger.Have(ctx, s.Batch, s.Seq, 1)
 		if err == nil && have[0] {
 			s.Place = Ended
-			return s, s.outcome(ctx, ledger)
+			return s.outcome(ctx, ledger)
 		}
 		s.Place = Missing
 	}
-	return s, err
+	return err
 }
 
 const (
