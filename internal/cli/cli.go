@@ -15,12 +15,16 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
 
 	"github.com/alecthomas/kong"
 	"github.com/weir-tasks/weir/internal/conn"
+	"github.com/weir-tasks/weir/internal/logs"
+	"github.com/weir-tasks/weir/internal/tracing"
+	"golang.org/x/term"
 )
 
 // Exit statuses.
@@ -56,8 +60,9 @@ func UsageError(format string, args ...any) error {
 // Common are the flags of both commands.
 type Common struct {
 	Redis     string           `help:"Redis, as redis://, rediss://, unix://, redis-sentinel:// or redis-cluster://; also REDIS_URL." placeholder:"URL" env:"WEIR_REDIS,REDIS_URL"`
+	Insecure  bool             `help:"Use a Redis beyond this host although it has neither password nor TLS: whoever else reaches it can make workers run what they like."`
 	LogLevel  string           `help:"Least level that is logged: debug, info, warn or error." enum:"debug,info,warn,error" default:"info" env:"WEIR_LOG_LEVEL"`
-	LogFormat string           `help:"Form of the log: text or json." enum:"text,json" default:"text" env:"WEIR_LOG_FORMAT"`
+	LogFormat string           `help:"Form of the log: text, json, or auto, which is text on a terminal and json elsewhere." enum:"auto,text,json" default:"auto" env:"WEIR_LOG_FORMAT"`
 	Version   kong.VersionFlag `help:"Print the version and leave." env:"-"`
 }
 
@@ -70,10 +75,15 @@ func (c *Common) Validate() error {
 	if err != nil {
 		return fmt.Errorf("--redis: %w", err)
 	}
+	if conn.Exposed(c.Redis) && !c.Insecure {
+		return errors.Join(client.Close(), fmt.Errorf("--redis: %s is beyond this host and has neither password nor TLS, so that whoever else reaches it can make workers run what they like: "+
+			"write redis://:PASSWORD@HOST (or ?password_file=PATH behind the host) or rediss://, or say --insecure", conn.Redact(c.Redis)))
+	}
 	return client.Close()
 }
 
-// Logger logs to w as the flags say, and go-redis' messages with it.
+// Logger logs to w, which is stderr or leads there, as the flags say, and go-redis'
+// messages with it.
 func (c *Common) Logger(w io.Writer) *slog.Logger {
 	l := c.logger(w)
 	conn.LogTo(l)
@@ -83,11 +93,15 @@ func (c *Common) Logger(w io.Writer) *slog.Logger {
 func (c *Common) logger(w io.Writer) *slog.Logger {
 	var level slog.Level
 	_ = level.UnmarshalText([]byte(c.LogLevel)) // the flag's enum allows only valid ones
-	o := &slog.HandlerOptions{Level: level}
-	if c.LogFormat == "json" {
-		return slog.New(slog.NewJSONHandler(w, o))
-	}
-	return slog.New(slog.NewTextHandler(w, o))
+	json := c.LogFormat == "json" || c.LogFormat != "text" && !term.IsTerminal(int(os.Stderr.Fd()))
+	l, flush := logs.New(w, logs.Options{Level: level, JSON: json})
+	AtEnd(func(context.Context) { flush() })
+	return l
+}
+
+// Trace makes traces, until the process' end, if the OTEL_ variables ask for them.
+func Trace(ctx context.Context, service string, log *slog.Logger) {
+	AtEnd(tracing.Setup(ctx, service, os.Getenv, log))
 }
 
 // Parse reads args into a kong grammar; every flag is also an environment variable
@@ -177,11 +191,39 @@ func Main(name string, run func(ctx context.Context) error) {
 		os.Exit(Interrupted)
 	}()
 	err := run(ctx)
+	runAtEnd()
 	var status *Status
 	if err != nil && ctx.Err() != nil && !errors.As(err, &status) {
 		err = context.Cause(ctx) // whatever the signal has broken
 	}
 	os.Exit(exitCode(name, os.Stderr, err))
+}
+
+// atEnd is what is done last.
+var atEnd struct {
+	sync.Mutex
+	do []func(context.Context)
+}
+
+// graceAtEnd is how long all that may take.
+const graceAtEnd = time.Second
+
+// AtEnd has something done when the command has run, before the process leaves: the last
+// one first. It has a second for that.
+func AtEnd(do func(context.Context)) {
+	atEnd.Lock()
+	defer atEnd.Unlock()
+	atEnd.do = append(atEnd.do, do)
+}
+
+func runAtEnd() {
+	ctx, cancel := context.WithTimeout(context.Background(), graceAtEnd)
+	defer cancel()
+	atEnd.Lock()
+	defer atEnd.Unlock()
+	for _, do := range slices.Backward(atEnd.do) {
+		do(ctx)
+	}
 }
 
 func exitCode(name string, stderr io.Writer, err error) int {
