@@ -42,13 +42,17 @@ simulation: ## seeded faults in simulated time; SEEDS=1000 for so many, SEED=N f
 mutants: ## that the simulation fails when weir misses a guard
 	$(GO) test -count=1 -timeout 30m $(TESTFLAGS) ./integration_test/simulation/mutants
 
-# redis-server, nginx and a browser for the scenarios; a C compiler because Linux' race
+# redis-server, nginx, Prometheus, tmux and a browser for the scenarios; a C compiler because Linux' race
 # detector is linked by it.
 # No service of theirs is started: the tests have their own.
 deps:
 	@need=; \
 	command -v redis-server >/dev/null || need="redis-server"; \
+	command -v tmux >/dev/null || need="$$need tmux"; \
 	command -v nginx >/dev/null || [ -x /usr/sbin/nginx ] || need="$$need nginx-light"; \
+	command -v promtool >/dev/null && command -v prometheus >/dev/null || need="$$need prometheus"; \
+	{ command -v prometheus-alertmanager >/dev/null || command -v alertmanager >/dev/null; } && command -v amtool >/dev/null || \
+		need="$$need prometheus-alertmanager"; \
 	command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null || \
 		[ -d "/Applications/Google Chrome.app" ] || need="$$need chromium"; \
 	if [ "$$(uname)" = Linux ] && ! command -v gcc >/dev/null && ! command -v "$$($(GO) env CC)" >/dev/null; then \
@@ -64,7 +68,7 @@ deps:
 		DEBIAN_FRONTEND=noninteractive $$sudo apt-get install -y -qq --no-install-recommends $$need >/dev/null; \
 		status=$$?; [ -z "$$mine" ] || $$sudo rm -f $$policy; exit $$status; \
 	elif command -v brew >/dev/null; then \
-		need=$$(echo "$$need" | sed 's/redis-server/redis/; s/nginx-light/nginx/; s/chromium/google-chrome/'); \
+		need=$$(echo "$$need" | sed 's/redis-server/redis/; s/nginx-light/nginx/; s/chromium/google-chrome/; s/prometheus-alertmanager/alertmanager/'); \
 		echo "installing $$need"; brew install --quiet $$need; \
 	else \
 		echo "please install $$need: here is neither apt-get nor brew" >&2; exit 1; \

@@ -38,11 +38,14 @@ import (
 	"github.com/weir-tasks/weir/internal/lane"
 	"github.com/weir-tasks/weir/internal/produce"
 	"github.com/weir-tasks/weir/internal/queue"
+	"github.com/weir-tasks/weir/internal/retry"
 	"github.com/weir-tasks/weir/internal/sign"
 	"github.com/weir-tasks/weir/internal/source"
 	"github.com/weir-tasks/weir/internal/status"
+	"github.com/weir-tasks/weir/internal/tracing"
 	"github.com/weir-tasks/weir/internal/work"
 	"github.com/weir-tasks/weir/tasks"
+	"go.opentelemetry.io/otel/trace"
 )
 
 // Options configure Open.
@@ -56,6 +59,8 @@ type Options struct {
 	// by default 7 days; workers with RequireSignature run no others.
 	SignKeys *Keys
 	SignFor  time.Duration
+	// Unchecked opens a Redis that is not fit, too: for programs that tell what is wrong.
+	Unchecked bool
 }
 
 // Keys sign tasks and verify their signatures.
@@ -64,6 +69,10 @@ type Keys = sign.Keys
 // ReadKeys reads a file of keys, one a line: a name, and at least 32 bytes in base64. The
 // first signs, all verify. Others must not be able to read or write the file.
 func ReadKeys(file string) (*Keys, error) { return sign.Read(file) }
+
+// Trace makes OpenTelemetry spans of all tasks that this process enqueues and runs, with a
+// provider; nil ends that. The commands do so where the OTEL_ variables ask for it.
+func Trace(p trace.TracerProvider) { tracing.Use(p) }
 
 // Client is a connection to weir's Redis. It is safe for concurrent use.
 type Client struct {
@@ -113,6 +122,9 @@ func (c *Client) connect(ctx context.Context) (err error) {
 		return err
 	}
 	c.trouble.Tell(nil, 0)
+	if c.opts.Unchecked {
+		return nil
+	}
 	problems, err := conn.Check(ctx, c.rdb)
 	if err != nil {
 		return conn.Explain(err, c.opts.URL)
@@ -242,6 +254,10 @@ type BatchOptions struct {
 	// Deadline is how long after the batch's begin a task without an outcome fails,
 	// class expired; 0 is never.
 	Deadline time.Duration
+	// At is when the tasks become due, or In how long after the batch's begin, to the second;
+	// without, at once.
+	At time.Time
+	In time.Duration
 	// Keep is how long the batch's record stays after it is done; default 7 days.
 	Keep time.Duration
 	// Input describes the input, Out the file the outcomes go to; both belong to
@@ -268,11 +284,14 @@ func (c *Client) Begin(ctx context.Context, t *tasks.Type, o BatchOptions) (*Bat
 			Type: t.Name(), Lane: lane, Priority: o.Priority,
 			TimeoutMS: or(o.Timeout, p.Timeout).Milliseconds(), Retries: p.Retries,
 			BackoffMS: or(o.Backoff, p.Backoff).Milliseconds(), MaxBackoffMS: max(p.MaxBackoff, o.Backoff).Milliseconds(),
-			DeadlineMS: o.Deadline.Milliseconds(),
-			Ordered:    o.Ordered, WithPayload: o.WithPayload, FailuresOnly: o.FailuresOnly, MaxUnread: o.MaxUnread, Input: o.Input, Out: o.Out, KeepMS: or(o.Keep, 7*24*time.Hour).Milliseconds(),
+			DeadlineMS: o.Deadline.Milliseconds(), InMS: o.In.Milliseconds(),
+			Ordered: o.Ordered, WithPayload: o.WithPayload, FailuresOnly: o.FailuresOnly, MaxUnread: o.MaxUnread, Input: o.Input, Out: o.Out, KeepMS: or(o.Keep, 7*24*time.Hour).Milliseconds(),
 		},
 		Name: o.Name, Stem: or(o.Stem, t.Name()), Again: o.Again,
 		Window: o.Window, MaxFailures: o.MaxFailures, FailFast: o.FailFast,
+	}
+	if !o.At.IsZero() {
+		po.AtMS = o.At.UnixMilli()
 	}
 	if o.Retries != 0 {
 		po.Retries = max(0, o.Retries)
@@ -361,7 +380,7 @@ func (c *Client) Lane(ctx context.Context, name string) (*lane.Overview, error) 
 // Autoscale says how many workers there should be for what waits now. A worker of this
 // process, where there is one, knows how long tasks of lanes take; it may be nil.
 func (c *Client) Autoscale(ctx context.Context, w *work.Worker) (*lane.Signal, error) {
-	cluster, err := work.Cluster(c.rdb)
+	cluster, err := work.Cluster(ctx, c.rdb)
 	if err != nil {
 		return nil, err
 	}
@@ -406,23 +425,41 @@ func (c *Client) Follow(ctx context.Context, name string, ordered bool, out prod
 		}
 		return nil
 	}
-	info, err := c.ledger.Info(ctx, name)
+	takes, err := c.openOutcomes(ctx, name, &out)
 	if err != nil {
 		return err
-	}
-	takes := info.Options.MaxUnread > 0
-	if takes {
-		if err := c.ledger.Take(ctx, name, out.Reader); err != nil {
-			return err
-		}
-		if out.Given < info.Given {
-			return &produce.LostOutcomesError{Name: name, Given: info.Given, Held: out.Given}
-		}
 	}
 	return follow.New(c.ledger, out.Sink, follow.Options{
 		Name: name, Ordered: ordered, Keep: !takes, Seen: seen, Trouble: c.trouble.Tell,
 		From: max(out.Given, 0), Given: max(out.Given, 0),
 	}).Run(ctx)
+}
+
+// openOutcomes gets a batch ready to be followed. It says whether its outcomes are taken out
+// of Redis, by this reader alone, which must then have all that was taken before.
+func (c *Client) openOutcomes(ctx context.Context, name string, out *produce.Outcomes) (takes bool, err error) {
+	var info *batch.Info
+	err = retry.Until(ctx, func() (err error) {
+		info, err = c.ledger.Info(ctx, name)
+		if err == nil && info.Options.MaxUnread > 0 {
+			err = c.ledger.Take(ctx, name, out.Reader)
+		}
+		var other *batch.ReadError
+		if errors.Is(err, batch.ErrNotFound) || errors.As(err, &other) {
+			return retry.Permanent(err)
+		}
+		return err
+	}, c.trouble.Tell)
+	if err != nil || info.Options.MaxUnread == 0 {
+		return false, err
+	}
+	if out.Given < 0 {
+		out.Given = info.Given
+	}
+	if out.Given < info.Given {
+		return true, &produce.LostOutcomesError{Name: name, Given: info.Given, Held: out.Given}
+	}
+	return true, nil
 }
 
 // Outcome is what became of one task of a type with result R.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -14,6 +15,7 @@ import (
 	"github.com/weir-tasks/weir"
 	"github.com/weir-tasks/weir/internal/batch"
 	"github.com/weir-tasks/weir/internal/conn/conntest"
+	"github.com/weir-tasks/weir/internal/produce"
 	"github.com/weir-tasks/weir/tasks"
 )
 
@@ -292,4 +294,103 @@ func TestCloseWhileRedisIsFrozen(t *testing.T) {
 	if err := c.Redis().Ping(t.Context()).Err(); !errors.Is(err, redis.ErrClosed) {
 		t.Errorf("its connection is open: %v", err)
 	}
+}
+
+// A follower that comes while Redis is away waits for it.
+func TestAFollowerWaitsForRedis(t *testing.T) {
+	server := conntest.Server(t, "--appendonly", "yes", "--appendfsync", "always")
+	said := make(saying, 100)
+	c, err := weir.Open(t.Context(), weir.Options{URL: server.URL(), Log: slog.New(slog.NewTextHandler(said, nil))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	w, err := c.NewWorker(weir.WorkerOptions{Concurrency: 1, ShutdownTimeout: time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Start(); err != nil {
+		t.Fatal(err)
+	}
+	task, err := weir.Enqueue(t.Context(), c, double, number{21}, weir.BatchOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := task.Get(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	server.Kill()
+	for len(said) > 0 {
+		<-said
+	}
+	got := make(chan error, 1)
+	go func() {
+		r, err := task.Get(t.Context())
+		if err == nil && r.N != 42 {
+			err = fmt.Errorf("got %v", r)
+		}
+		got <- err
+	}()
+	select {
+	case err := <-got:
+		t.Fatalf("without Redis: %v", err)
+	case <-said:
+	}
+	server.Restart()
+	if err := <-got; err != nil {
+		t.Error(err)
+	}
+}
+
+// saying passes on what is logged, and drops what nobody takes.
+type saying chan string
+
+func (s saying) Write(b []byte) (int, error) {
+	select {
+	case s <- string(b):
+	default:
+	}
+	return len(b), nil
+}
+
+// Who takes the outcomes of a batch may leave it to the ledger how many it had before.
+func TestAReaderThatDoesNotCountGoesOn(t *testing.T) {
+	everywhere(t, func(t *testing.T, c *weir.Client) {
+		b, err := c.Begin(t.Context(), double.Type(), weir.BatchOptions{MaxUnread: 2})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer b.End()
+		fed := make(chan error, 1)
+		go func() {
+			src := produce.Payloads(numbers(10), double.Encode)
+			defer src.Close()
+			fed <- b.Feed(t.Context(), src)
+		}()
+		read := func() (lines int) {
+			pipe := produce.NewPipe(t.Context())
+			go func() {
+				pipe.Close(c.Follow(t.Context(), b.Name(), false, produce.Outcomes{Sink: pipe, Given: -1, Reader: "this test"}))
+			}()
+			for range pipe.Lines() {
+				lines++
+			}
+			if err := pipe.Wait(); err != nil {
+				t.Fatal(err)
+			}
+			return lines
+		}
+		if n := read(); n != 10 {
+			t.Errorf("%d outcomes", n)
+		}
+		if err := <-fed; err != nil {
+			t.Error(err)
+		}
+		if n := read(); n != 0 {
+			t.Errorf("%d outcomes once more", n)
+		}
+	})
 }

@@ -32,6 +32,11 @@ func TestComposeRunsABatchScalesAndIsTornDown(t *testing.T) {
 		t.Errorf("%d workers after --scale worker=4", n)
 	}
 
+	redis := strings.TrimSpace(c.must("ps", "-q", "redis"))
+	if out, err := exec.Command("docker", "exec", redis, "redis-cli", "DBSIZE").CombinedOutput(); !strings.Contains(string(out), "NOAUTH") {
+		t.Errorf("Redis without its password: %s, %v", out, err)
+	}
+
 	// While a batch runs, asynqmon shows its queue.
 	running := make(chan struct{})
 	go func() {
@@ -80,7 +85,7 @@ func TestComposeLosesNothingInTrouble(t *testing.T) {
 // outcomesSoFar is how many outcomes the one batch has; 0 while Redis does not answer.
 func (c *compose) outcomesSoFar(redis string) int {
 	const script = `local n = 0 for _, k in ipairs(redis.call('KEYS', 'weir:*:batch')) do n = n + redis.call('HGET', k, 'ok') end return n`
-	out, err := exec.Command("docker", "exec", redis, "redis-cli", "EVAL", script, "0").Output()
+	out, err := exec.Command("docker", "exec", redis, "sh", "-c", `REDISCLI_AUTH=$(cat /run/weir/password) redis-cli EVAL "$0" 0`, script).Output()
 	if err != nil {
 		return 0
 	}

@@ -66,7 +66,7 @@ func (s *supervisor) deaths() (n int) {
 	return n
 }
 
-var givenBackRE = regexp.MustCompile(`tasks are given back.* tasks=(\d+)`)
+var givenBackRE = regexp.MustCompile(`tasks are given back.*"tasks":(\d+)`)
 
 // givenBack is how many tasks the workers say that they have given back.
 func (s *supervisor) givenBack() (n int) {

@@ -44,6 +44,16 @@
 //	                                            TestTheWebUIOpensABatchOf100000Failures
 //	                                            TestRunServesTheWebUI
 //	                                            TestWhereOthersReachItTheWebUIOnlyShows
+//	each alert fires by its fault               TestEachAlertFiresByItsFault (Prometheus)
+//	metrics and health are true                 TestAWorkerSaysWhyItIsNotReady
+//	                                            TestHistogramsAreOfPickupRunAndAge
+//	                                            TestAProducerServesItsMetrics
+//	deploy/ fits the commands                   TestAlertsAreRulesThatFireWhenTheyShould
+//	                                            TestTheDashboardShowsMetricsThatThereAre
+//	                                            TestComposePublishesOnLoopbackAlone
+//	                                            TestComposesPrometheusStarts
+//	                                            TestKubernetesManifestsFitTheCommands
+//	a terminal shows a run live                 TestTheTerminalShowsARunLive
 //	each host is a lane; slow ones wait alone   TestEachHostIsALaneAndASlowOneHoldsUpNoOther
 //	two bad hosts slow no other                 TestADeadAndAThrottledHostSlowNoOther
 //	a service is used to its limits             TestRealServicesAreUsedAndNotFlooded (nginx; WEIR_TEST_PHASE=30s)
@@ -60,6 +70,14 @@
 //	only signed tasks run                       TestAWorkerThatWantsSignaturesRunsNothingElse
 //	                                            TestSignedTasksGoTheirWay
 //	                                            TestASignatureIsGoodForItsTime
+//	a task is one trace                         TestATaskIsOneTrace
+//	                                            TestARescuedTaskStaysInItsTrace
+//	                                            TestADeadCollectorHurtsNothing
+//	batches at their times, each once           TestEveryDueRunIsOneBatchWhateverDies
+//	                                            TestRunsOfAScheduleDoNotOverlap
+//	                                            TestTasksAreDueLater
+//	                                            TestWrongSchedulesAreRefused
+//	payloads are not logged                     TestPayloadsAreNotLogged
 //	secrets are nowhere                         TestASecretThatIsReferredToIsNowhere
 //	                                            TestSecretsInPayloadsAreNotShown
 //	hostile input fits in memory                TestAThousandHostileInputsFitInMemory

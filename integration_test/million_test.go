@@ -98,8 +98,9 @@ func TestMillionTasksRunInFlatMemory(t *testing.T) {
 	if mostWaiting > window {
 		t.Errorf("%d tasks were in Redis without outcome, the window is %d", mostWaiting, window)
 	}
-	if most > window+2*slots {
-		t.Errorf("%d tasks were in Redis, the window is %d and %d may wait for their acknowledgement", most, window, 2*slots)
+	// Each worker has asynq run twice its slots: what has its outcome waits there to be closed.
+	if most > window+2*2*slots {
+		t.Errorf("%d tasks were in Redis, the window is %d and %d may wait for their acknowledgement", most, window, 2*2*slots)
 	}
 	eachSeqOnce(t, file, n)
 	status(t, url, "million").addsUp(t)

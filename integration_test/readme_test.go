@@ -2,8 +2,10 @@ package integration_test
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"maps"
 	"os"
 	"os/exec"
@@ -16,8 +18,10 @@ import (
 
 	"github.com/weir-tasks/weir/internal/attempt"
 	"github.com/weir-tasks/weir/internal/batch"
+	"github.com/weir-tasks/weir/internal/conn/conntest"
 	"github.com/weir-tasks/weir/internal/lane"
 	"github.com/weir-tasks/weir/internal/lane/governor"
+	"github.com/weir-tasks/weir/internal/produce"
 	"github.com/weir-tasks/weir/internal/telemetry"
 	"github.com/weir-tasks/weir/internal/work"
 )
@@ -132,7 +136,7 @@ func TestReadmesConfigurationIsThatOfHelp(t *testing.T) {
 	t.Parallel()
 	commands := map[string][]string{"worker": {"worker"}}
 	for _, name := range producerCommands(t) {
-		commands[name] = []string{"producer", name}
+		commands[name] = append([]string{"producer"}, strings.Fields(name)...)
 	}
 	var described []string
 	for _, cells := range rows(t, readme(t), "flag", "environment", "default", "of") {
@@ -174,6 +178,36 @@ func TestReadmesConfigurationIsThatOfHelp(t *testing.T) {
 	sameLines(t, "configuration", described, real)
 }
 
+// TestReadmesFieldsOfStatusAreThosePrinted: what scripts read is described.
+func TestReadmesFieldsOfStatusAreThosePrinted(t *testing.T) {
+	t.Parallel()
+	var described, printed []string
+	for _, cells := range rows(t, readme(t), "status", "is") {
+		described = append(described, code(cells[0])...)
+	}
+	url := conntest.Server(t).URL()
+	producer(t, url, "enqueue", "square", "--repeat", "3", "--batch", "b", "--quiet").exits(t, 0)
+	var line map[string]any
+	if err := json.Unmarshal([]byte(producer(t, url, "status", "b", "--json").exits(t, 0).stdout), &line); err != nil {
+		t.Fatal(err)
+	}
+	for field := range line {
+		printed = append(printed, field)
+	}
+	sameLines(t, "fields of status --json", described, printed)
+	sum := 0.0
+	for _, field := range []string{"ok", "failed", "cancelled", "pending", "scheduled", "retry", "active", "missing"} {
+		n, ok := line[field].(float64)
+		if !ok {
+			t.Errorf("%s is %v", field, line[field])
+		}
+		sum += n
+	}
+	if line["read"] != 3.0 || sum != 3 || line["n"] != 3.0 || line["state"] != "sealed" {
+		t.Errorf("%v", line)
+	}
+}
+
 // producerCommands are those that its help lists.
 func producerCommands(t *testing.T) (names []string) {
 	t.Helper()
@@ -182,7 +216,7 @@ func producerCommands(t *testing.T) (names []string) {
 		t.Fatal(err)
 	}
 	_, list, _ := strings.Cut(string(out), "\nCommands:\n")
-	for _, m := range regexp.MustCompile(`(?m)^  (\w+)  `).FindAllStringSubmatch(list, -1) {
+	for _, m := range regexp.MustCompile(`(?m)^  (\w+(?: \w+)?)  `).FindAllStringSubmatch(list, -1) {
 		names = append(names, m[1])
 	}
 	if len(names) < 7 {
@@ -198,7 +232,11 @@ func TestReadmesListOfCommandsIsThatOfHelp(t *testing.T) {
 	for _, cells := range rows(t, readme(t), "command", "does") {
 		for _, command := range code(cells[0]) {
 			if words := strings.Fields(command); words[0] == "producer" {
-				described = append(described, words[1])
+				name := words[1]
+				if name == "schedule" {
+					name += " " + words[2]
+				}
+				described = append(described, name)
 			}
 		}
 	}
@@ -206,20 +244,27 @@ func TestReadmesListOfCommandsIsThatOfHelp(t *testing.T) {
 }
 
 // TestReadmesMetricsAreThoseServed compares names, types and labels with what a
-// worker serves.
+// process serves that is all at once.
 func TestReadmesMetricsAreThoseServed(t *testing.T) {
 	t.Parallel()
-	metrics := telemetry.NewWorker()
-	governed := &governor.Stat{Grant: governor.Grant{Lease: time.Second}}
-	metrics.Watch(func() work.Stat { return work.Stat{Lanes: []lane.Stat{{Name: "a", Governed: governed}}} })
-	metrics.Autoscale(func(context.Context) (*lane.Signal, error) {
+	metrics := telemetry.New("v")
+	rdb := conntest.Server(t).Client()
+	metrics.Pool(rdb)
+	metrics.Cluster(rdb, slog.New(slog.DiscardHandler), func(context.Context, lane.Cluster) (*lane.Signal, error) {
 		soon := 1.0
-		return &lane.Signal{Drain: &soon, Lanes: []lane.Demand{{Lane: "a", Drain: &soon}}}, nil
+		return &lane.Signal{Drain: &soon, Lanes: []lane.Demand{{Lane: "a", Drain: &soon, State: "held"}}}, nil
 	})
-	metrics.Result("a", governor.OK)
-	metrics.Sync("a", governor.Grant{Why: "slow start"}, time.Millisecond, nil)
-	metrics.Observe(attempt.Attempt{Type: "sleep", Lane: "sleep", Verdict: "failed", Class: batch.Timeout, Took: time.Second})
-	server, err := telemetry.Serve("127.0.0.1:0", metrics, func(context.Context) error { return nil })
+	worker := metrics.Worker()
+	governed := &governor.Stat{Grant: governor.Grant{Lease: time.Second}}
+	worker.Watch(func() work.Stat { return work.Stat{Lanes: []lane.Stat{{Name: "a", Governed: governed}}} })
+	worker.Result("a", governor.OK)
+	worker.Sync("a", governor.Grant{Why: "slow start"}, time.Millisecond, nil)
+	worker.Observe(attempt.Attempt{Type: "sleep", Lane: "sleep", Verdict: "failed", Class: batch.Timeout, Took: time.Second, Age: time.Second})
+	worker.Started("sleep", time.Second)
+	producer := metrics.Producer()
+	producer.Watch(func() produce.Progress { return produce.Progress{} })
+	producer.Outcome(&batch.Outcome{State: batch.OK}, time.Second)
+	server, err := telemetry.Serve("127.0.0.1:0", metrics, telemetry.Reaches(func(context.Context) error { return nil }))
 	if err != nil {
 		t.Fatal(err)
 	}

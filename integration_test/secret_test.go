@@ -139,7 +139,7 @@ func TestASecretThatIsReferredToIsNowhere(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	addr := strings.Fields(strings.SplitN(worker.stderr.String(), "addr=", 2)[1])[0]
+	addr := metricsAddr(t, worker)
 	places := map[string]string{
 		"worker's log": worker.stderr.String() + worker.stdout.String(), "producer's output": r.stdout + r.stderr + e.stdout + e.stderr,
 		"failures": failures.stdout + failures.stderr, "outcome file": string(file1), "metrics": get(t, "http://"+addr+"/metrics"),

@@ -74,11 +74,7 @@ func metric(t *testing.T, worker *proc, name string) float64 {
 // metricsOf reads all whose name and labels match a pattern.
 func metricsOf(t *testing.T, worker *proc, pattern string) (values []float64) {
 	t.Helper()
-	addr := regexp.MustCompile(`msg="serving metrics and health" addr=(\S+)`).FindStringSubmatch(worker.stderr.String())
-	if addr == nil {
-		t.Fatal("the worker does not say where its metrics are")
-	}
-	text := get(t, "http://"+addr[1]+"/metrics")
+	text := get(t, "http://"+metricsAddr(t, worker)+"/metrics")
 	for _, line := range regexp.MustCompile(`(?m)^`+pattern+` (\S+)$`).FindAllStringSubmatch(text, -1) {
 		v, err := strconv.ParseFloat(line[len(line)-1], 64)
 		must(t, err)

@@ -2,6 +2,7 @@ package integration_test
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -186,8 +187,8 @@ func startUI(t *testing.T, redis string, args ...string) string {
 // uiOf is the address that a process says it serves the UI at.
 func uiOf(p *proc) string {
 	p.t.Helper()
-	p.logs("web UI on http://")
-	return regexp.MustCompile(`http://\S+`).FindString(p.stderr.String())
+	p.logs("web UI on http")
+	return regexp.MustCompile(`https?://\S+`).FindString(p.stderr.String())
 }
 
 // A browser is led through a run in which a lane fails; what it clicks is seen in Redis.
@@ -439,8 +440,8 @@ func TestWhereOthersReachItTheWebUIOnlyShows(t *testing.T) {
 	}{
 		{nil, `"actions":true`},
 		{[]string{"--actions=off"}, `"actions":false`},
-		{[]string{"--addr=0.0.0.0:0"}, `"actions":false`},
-		{[]string{"--addr=0.0.0.0:0", "--actions=on"}, `"actions":true`},
+		{[]string{"--addr=0.0.0.0:0", "--login=none", "--behind-proxy"}, `"actions":false`},
+		{[]string{"--addr=0.0.0.0:0", "--login=none", "--behind-proxy", "--actions=on"}, `"actions":true`},
 	} {
 		at, err := url.Parse(startUI(t, s.URL(), c.args...))
 		if err != nil {
@@ -450,4 +451,67 @@ func TestWhereOthersReachItTheWebUIOnlyShows(t *testing.T) {
 			t.Errorf("%v: %s", c.args, about)
 		}
 	}
+}
+
+// Beyond loopback the web UI has a login and TLS, or somebody says in so many words that it
+// needs none. Its certificate may be renewed while it runs.
+func TestBeyondLoopbackTheWebUIWantsALoginAndTLS(t *testing.T) {
+	t.Parallel()
+	s := conntest.Server(t)
+	dir := t.TempDir()
+	logins, cert, key := filepath.Join(dir, "logins"), filepath.Join(dir, "ui.pem"), filepath.Join(dir, "ui.key")
+	if err := os.WriteFile(logins, []byte("ann:correct-horse\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	ca := conntest.NewAuthority(t, dir, "ca")
+	ca.Issue("ui", time.Hour)
+	for _, c := range []struct {
+		args []string
+		want string
+	}{
+		{nil, "say who may use it by --login FILE"},
+		{[]string{"--behind-proxy"}, "say who may use it by --login FILE"},
+		{[]string{"--login", logins}, "serve TLS by --tls-cert and --tls-key"},
+		{[]string{"--login", "none"}, "serve TLS by --tls-cert and --tls-key"},
+		{[]string{"--login", logins + "x", "--behind-proxy"}, "no such file"},
+		{[]string{"--login", logins, "--tls-cert", cert}, "go together"},
+		{[]string{"--login", logins, "--tls-cert", cert, "--tls-key", cert}, "--tls-cert, --tls-key"},
+	} {
+		r := producer(t, s.URL(), append([]string{"ui", "--addr=0.0.0.0:0"}, c.args...)...).exits(t, 2)
+		if !strings.Contains(r.stderr, c.want) {
+			t.Errorf("%v: %s", c.args, r.stderr)
+		}
+	}
+	producer(t, s.URL(), "run", "sleep", "--repeat=1", `--payload={"task_number":{n},"seconds":0}`, "--ui=0.0.0.0:0").exits(t, 2)
+
+	at, err := url.Parse(startUI(t, s.URL(), "--addr=0.0.0.0:0", "--login", logins, "--tls-cert", cert, "--tls-key", key))
+	if err != nil {
+		t.Fatal(err)
+	}
+	about := "127.0.0.1:" + at.Port() + "/api/about"
+	first := shown(t, ca, "https://ann:correct-horse@"+about, http.StatusOK)
+	shown(t, ca, "https://ann:wrong-password@"+about, http.StatusUnauthorized)
+	shown(t, ca, "http://ann:correct-horse@"+about, http.StatusBadRequest)
+	ca.Issue("ui", 2*time.Hour)
+	if second := shown(t, ca, "https://ann:correct-horse@"+about, http.StatusOK); second.Equal(first) {
+		t.Error("the renewed certificate is not served")
+	}
+}
+
+// shown asks for a page by a new connection, and gives the end of its certificate's time.
+func shown(t *testing.T, ca *conntest.Authority, url string, want int) (until time.Time) {
+	t.Helper()
+	client := http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{DisableKeepAlives: true, TLSClientConfig: &tls.Config{RootCAs: ca.Pool()}}}
+	resp, err := client.Get(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != want {
+		t.Errorf("%s: %s, want %d", url, resp.Status, want)
+	}
+	if resp.TLS == nil {
+		return until
+	}
+	return resp.TLS.PeerCertificates[0].NotAfter
 }

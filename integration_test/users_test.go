@@ -16,9 +16,9 @@ import (
 	"github.com/weir-tasks/weir/internal/conn/conntest"
 )
 
-// guarded starts a Redis with the users of deploy/redis-users.acl, whose passwords are
-// their names. The default one stays, for the test.
-func guarded(t *testing.T) (admin redis.UniversalClient, as func(user string) (url string)) {
+// usersFile has the users of deploy/redis-users.acl, whose passwords are their names. The
+// default one stays, for the test.
+func usersFile(t *testing.T) string {
 	t.Helper()
 	given, err := os.ReadFile("../deploy/redis-users.acl")
 	if err != nil {
@@ -35,7 +35,13 @@ func guarded(t *testing.T) (admin redis.UniversalClient, as func(user string) (u
 	if err := os.WriteFile(file, []byte(users.String()), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	server := conntest.Server(t, "--aclfile", file)
+	return file
+}
+
+// guarded starts a Redis with those users.
+func guarded(t *testing.T) (admin redis.UniversalClient, as func(user string) (url string)) {
+	t.Helper()
+	server := conntest.Server(t, "--aclfile", usersFile(t))
 	return server.Client(), func(user string) string { return "redis://" + user + ":" + user + "@" + server.Addr() }
 }
 
@@ -55,6 +61,11 @@ func TestUsersOfRedisHaveTheRightsTheyNeed(t *testing.T) {
 	producer(t, follower, "status").exits(t, 0)
 	producer(t, follower, "failures", "f").exits(t, 0)
 	producer(t, follower, "lanes").exits(t, 0)
+	producer(t, follower, "explain", "f", "0").exits(t, 0)
+	producer(t, follower, "top", "--once").exits(t, 0)
+	for _, user := range []string{follower, mine, worker} {
+		producer(t, user, "doctor").exits(t, 0)
+	}
 	producer(t, mine, "retry", "f").exits(t, 1)
 	producer(t, mine, "lane", "sleep", "--max", "7").exits(t, 0)
 	producer(t, mine, "enqueue", "sleep", "--batch", "x", "--repeat", "5", "--payload", sleepOf(0), "--max-unread", "9").exits(t, 0)
@@ -63,6 +74,16 @@ func TestUsersOfRedisHaveTheRightsTheyNeed(t *testing.T) {
 	for _, command := range []string{"pause", "resume", "cancel"} {
 		producer(t, mine, command, "y").exits(t, 0)
 	}
+	producer(t, mine, "run", "square", "--batch", "in", "--payload", `{"n":3}`, "--in", "1s", "--priority", "low").exits(t, 0)
+	producer(t, mine, "schedule", "add", "tick", "--cron", "@every 1s", "--", "run", "square", "--payload", `{"n":3}`).exits(t, 0)
+	daemon := startProducer(t, mine, "schedule", "run")
+	daemon.logs("a run of a schedule begins")
+	for _, command := range []string{"pause", "resume", "remove"} {
+		producer(t, mine, "schedule", command, "tick").exits(t, 0)
+	}
+	producer(t, follower, "schedule", "list").exits(t, 0)
+	daemon.signal(15)
+	daemon.wait().exits(t, 0)
 	w.kill()
 	startWorker(t, worker, "--name", "w")
 	producer(t, mine, "run", "square", "--batch", "s", "--repeat", "100", "--payload", `{"n":3}`).exits(t, 0)
@@ -79,6 +100,31 @@ func TestUsersOfRedisHaveTheRightsTheyNeed(t *testing.T) {
 	}
 	for _, entry := range refused(t, admin) {
 		t.Errorf("refused: %v", entry)
+	}
+}
+
+// ... of a cluster too, which its clients ask for more than one Redis.
+func TestUsersOfAClusterHaveTheRightsTheyNeed(t *testing.T) {
+	t.Parallel()
+	cluster := conntest.Cluster(t, 3, "--aclfile", usersFile(t))
+	as := func(user string) string { return strings.Replace(cluster.URL(), "://", "://"+user+":"+user+"@", 1) }
+	worker, mine, follower, ui := as("weir-worker"), as("weir-producer"), as("weir-follower"), as("weir-ui")
+	startWorker(t, worker, "--name", "w")
+	producer(t, mine, "run", "square", "--batch", "s", "--repeat", "20", "--payload", `{"n":3}`).exits(t, 0)
+	producer(t, follower, "status", "s").exits(t, 0)
+	for _, user := range []string{follower, mine, worker} {
+		producer(t, user, "doctor").exits(t, 0)
+	}
+	web := startProducer(t, ui, "ui", "--addr", "127.0.0.1:0")
+	web.logs("web UI on ")
+	at := regexp.MustCompile(`web UI on (\S+)`).FindStringSubmatch(web.stderr.String())[1]
+	for _, path := range []string{"/asynq/api/queues", "/asynq/api/redis_info", "/api/batches", "/api/lanes/square", "/api/workers", "/api/redis"} {
+		get(t, at+path)
+	}
+	for _, node := range cluster.Nodes {
+		for _, entry := range refused(t, node.Client()) {
+			t.Errorf("refused: %v", entry)
+		}
 	}
 }
 

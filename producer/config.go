@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"time"
@@ -21,15 +23,19 @@ type grammar struct {
 	Enqueue  enqueueCmd  `cmd:"" help:"Enqueue and leave; prints the batch's name."`
 	Follow   followCmd   `cmd:"" help:"Progress and outcomes of a batch started elsewhere."`
 	Status   statusCmd   `cmd:"" help:"One batch, or all."`
+	Doctor   doctorCmd   `cmd:"" help:"Look for what is wrong with Redis, workers, lanes and batches, and say what helps. Exits with 1 where something is."`
+	Explain  explainCmd  `cmd:"" help:"Where a task is, why, and what helps: its attempts, and what became of it."`
 	Cancel   cancelCmd   `cmd:"" help:"Give a batch up: what has no outcome gets the outcome cancelled."`
 	Pause    pauseCmd    `cmd:"" help:"Let no further attempt of a batch begin."`
 	Resume   resumeCmd   `cmd:"" help:"Go on with a paused batch."`
 	Failures failuresCmd `cmd:"" help:"The failed tasks of a batch, each with its payload, as NDJSON."`
 	Retry    retryCmd    `cmd:"" help:"The failed tasks of a batch again, as a new batch."`
 	Repair   repairCmd   `cmd:"" help:"Enqueue what a batch has lost: what has neither an outcome nor a place in Redis."`
+	Schedule scheduleCmd `cmd:"" help:"Batches at times that a cron expression names."`
 	Lanes    lanesCmd    `cmd:"" help:"All lanes: how many tasks are in flight, how many may be, and why others wait."`
 	Lane     laneCmd     `cmd:"" help:"Set what a lane may do, in all workers within a second; or show it."`
 	Types    typesCmd    `cmd:"" help:"Task types, their payload and result, their policy."`
+	Top      topCmd      `cmd:"" help:"Batches, lanes, workers and Redis in the terminal, live."`
 	UI       uiCmd       `cmd:"" name:"ui" help:"Serve the web UI: batches, lanes, workers, Redis; and asynqmon."`
 }
 
@@ -85,6 +91,56 @@ type batchFlags struct {
 	MaxFailures int64         `help:"Failed tasks a batch may keep before it pauses." default:"100000"`
 	Keep        time.Duration `help:"How long a done batch's record stays." default:"168h"`
 	Quiet       bool          `help:"No progress and no summary." short:"q"`
+}
+
+// dueFlags say when a batch's tasks are run.
+type dueFlags struct {
+	At string        `help:"When the tasks become due: 2026-11-22T03:00:00Z, or \"2026-11-22 03:00\", which is here." placeholder:"TIME" env:"-"`
+	In time.Duration `help:"How long after the batch's begin the tasks become due." placeholder:"D" env:"-"`
+}
+
+// options puts them into a batch's options, whose other flags are there.
+func (f *dueFlags) options(o *weir.BatchOptions, now time.Time) error {
+	at, err := parseAt(f.At, now)
+	due := f.In
+	switch {
+	case err != nil:
+		return cli.UsageError("--at: %w", err)
+	case f.At != "" && f.In != 0:
+		return cli.UsageError("--at and --in are two ways to say the same: give one")
+	case f.In < 0 || f.In > 10*365*24*time.Hour || !at.IsZero() && at.Sub(now) > 10*365*24*time.Hour:
+		return cli.UsageError("--at and --in: must be no more than 10 years ahead")
+	case f.At != "":
+		due = at.Sub(now)
+	}
+	if o.Deadline > 0 && o.Deadline <= due {
+		return cli.UsageError("--deadline %v: would be over before the tasks are due, in %v", o.Deadline, due.Round(time.Second))
+	}
+	o.At, o.In = at, f.In
+	if f.At != "" || f.In != 0 {
+		sum := sha256.Sum256(fmt.Append(nil, o.Stem, "\x00", f.At, f.In))
+		if o.Again {
+			o.Stem += "-" + hex.EncodeToString(sum[:2])
+		}
+	}
+	return nil
+}
+
+func parseAt(text string, now time.Time) (time.Time, error) {
+	if text == "" {
+		return time.Time{}, nil
+	}
+	if at, err := time.Parse(time.RFC3339, text); err == nil {
+		return at, nil
+	}
+	for _, form := range []string{"2006-01-02T15:04:05", "2006-01-02 15:04:05", "2006-01-02 15:04"} {
+		if at, err := time.ParseInLocation(form, text, now.Location()); err == nil {
+			return at, nil
+		}
+	}
+	// No time without a day: the same command would mean another one after it, and is what
+	// goes on with a batch.
+	return time.Time{}, fmt.Errorf("%q: must be as 2026-11-22T03:00:00Z or \"2026-11-22 03:00\"", text)
 }
 
 // signFlags say how tasks are signed.

@@ -33,7 +33,7 @@ func (c *lanesCmd) Run(ctx context.Context, common *cli.Common) error {
 		if err != nil {
 			return err
 		}
-		cluster, err := work.Cluster(client.Redis())
+		cluster, err := work.Cluster(ctx, client.Redis())
 		if err != nil {
 			return err
 		}

@@ -40,7 +40,9 @@ func connected(ctx context.Context, common *cli.Common, command string) (*weir.C
 type enqueueCmd struct {
 	inputFlags
 	batchFlags
+	dueFlags
 	signFlags
+	httpFlags
 	Outcomes  string `help:"Which outcomes are kept for whoever follows: all, or failed, which is all but those of tasks that are ok." default:"all" enum:"all,failed"`
 	MaxUnread int64  `help:"Most outcomes that may wait to be read; then the producer waits until producer follow --out has read some, which leave Redis. Default: as many as there is memory for." placeholder:"N"`
 }
@@ -57,13 +59,21 @@ func (e *enqueueCmd) Run(ctx context.Context, common *cli.Common) error {
 		return err
 	}
 	defer in.Close()
+	o := e.batchFlags.options(in)
+	if err := e.dueFlags.options(&o, time.Now()); err != nil {
+		return err
+	}
 	s := newScreen(common, e.Quiet)
 	client, err := s.connectSigning(ctx, &e.signFlags)
 	if err != nil {
 		return err
 	}
 	defer client.Close()
-	o := e.options(in)
+	stop, err := e.serveMetrics(s, client)
+	if err != nil {
+		return err
+	}
+	defer stop()
 	o.FailuresOnly, o.MaxUnread = e.Outcomes == "failed", e.MaxUnread
 	b, err := client.Begin(ctx, in.typ, o)
 	if err != nil {
@@ -228,6 +238,7 @@ func (c *statusCmd) Run(ctx context.Context, common *cli.Common) error {
 	}
 	defer client.Close()
 	names := []string{c.Batch}
+	var unreadable []error
 	if c.Batch == "" {
 		names = nil
 		all, err := client.Batches(ctx)
@@ -235,6 +246,10 @@ func (c *statusCmd) Run(ctx context.Context, common *cli.Common) error {
 			return err
 		}
 		for _, info := range all {
+			if info.Unreadable != nil {
+				unreadable = append(unreadable, info.Unreadable)
+				continue
+			}
 			names = append(names, info.Name)
 		}
 	}
@@ -258,10 +273,10 @@ func (c *statusCmd) Run(ctx context.Context, common *cli.Common) error {
 			return err
 		}
 	}
-	if len(names) == 0 && !c.JSON {
+	if len(names)+len(unreadable) == 0 && !c.JSON {
 		fmt.Fprintln(os.Stderr, "no batches")
 	}
-	return nil
+	return errors.Join(unreadable...)
 }
 
 func printStatus(w io.Writer, st *status.Status) error {

@@ -16,6 +16,7 @@ import (
 	"github.com/weir-tasks/weir/internal/feed"
 	"github.com/weir-tasks/weir/internal/follow"
 	"github.com/weir-tasks/weir/internal/produce"
+	"github.com/weir-tasks/weir/internal/work"
 	"github.com/weir-tasks/weir/tasks"
 )
 
@@ -29,9 +30,11 @@ type outFlags struct {
 type runCmd struct {
 	inputFlags
 	batchFlags
+	dueFlags
 	outFlags
 	signFlags
-	UI          string `name:"ui" help:"Serve the web UI at this address while the batch runs." placeholder:"ADDR"`
+	httpFlags
+	UI          string `name:"ui" help:"Serve the web UI at this address of loopback while the batch runs." placeholder:"ADDR"`
 	Concurrency int    `help:"Without --redis: tasks run at once in this process." default:"50" short:"c"`
 	Egress      string `help:"Without --redis: what http and ping tasks may connect to: any, or public, which is the internet and no network beside it." enum:"public,any" default:"any"`
 	cli.Networks
@@ -48,14 +51,23 @@ func (r *runCmd) Run(ctx context.Context, common *cli.Common) error {
 		return err
 	}
 	defer in.Close()
+	o := r.batchFlags.options(in)
+	if err := r.dueFlags.options(&o, time.Now()); err != nil {
+		return err
+	}
 	s := newScreen(common, r.Quiet)
 	client, err := s.connectSigning(ctx, &r.signFlags)
 	if err != nil {
 		return err
 	}
 	defer client.Close()
+	stop, err := r.serveMetrics(s, client)
+	if err != nil {
+		return err
+	}
+	defer stop()
 	if client.Embedded() {
-		worker, err := r.startWorker(client)
+		worker, err := r.startWorker(s, client)
 		if err != nil {
 			return err
 		}
@@ -68,7 +80,7 @@ func (r *runCmd) Run(ctx context.Context, common *cli.Common) error {
 		}
 		defer stop()
 	}
-	return r.produce(ctx, s, client, in, r.options(in))
+	return r.produce(ctx, s, client, in, o)
 }
 
 // produce runs a batch to its end.
@@ -99,7 +111,7 @@ func (f *outFlags) produce(ctx context.Context, s *screen, client *weir.Client, 
 	return s.conclude(client, b.Name(), err)
 }
 
-func (r *runCmd) startWorker(client *weir.Client) (interface{ Stop() error }, error) {
+func (r *runCmd) startWorker(s *screen, client *weir.Client) (interface{ Stop() error }, error) {
 	if r.Concurrency < 1 || r.Concurrency > 100_000 {
 		return nil, cli.UsageError("--concurrency %d: must be from 1 to 100000", r.Concurrency)
 	}
@@ -113,10 +125,17 @@ func (r *runCmd) startWorker(client *weir.Client) (interface{ Stop() error }, er
 	if err := errors.Join(r.Restrict(&options, r.Egress), r.Reveal(&options)); err != nil {
 		return nil, &cli.Status{Code: cli.Usage, Err: err}
 	}
+	watch := func(func() work.Stat) {}
+	if s.metrics != nil {
+		m := s.metrics.Worker()
+		options.Observe, options.Started, options.Rescued, options.Watch = m.Observe, m.Started, m.Rescued, m
+		watch = m.Watch
+	}
 	w, err := client.NewWorker(options)
 	if err != nil {
 		return nil, err
 	}
+	watch(w.Stat)
 	return w, w.Start()
 }
 

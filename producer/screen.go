@@ -13,6 +13,7 @@ import (
 	"github.com/weir-tasks/weir/internal/report"
 	"github.com/weir-tasks/weir/internal/source"
 	"github.com/weir-tasks/weir/internal/status"
+	"github.com/weir-tasks/weir/internal/telemetry"
 	"golang.org/x/term"
 )
 
@@ -22,6 +23,8 @@ type screen struct {
 	quiet  bool
 	log    *slog.Logger
 	report *report.Report
+
+	metrics *telemetry.Producer // nil without --http
 }
 
 func newScreen(common *cli.Common, quiet bool) *screen {
@@ -48,6 +51,7 @@ func (s *screen) connectSigning(ctx context.Context, sign *signFlags) (*weir.Cli
 		o.SignKeys, o.SignFor = keys, sign.SignFor
 	}
 	s.open("")
+	cli.Trace(ctx, "weir-producer", s.log)
 	waiting, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	client, err := weir.Open(waiting, o)
@@ -67,6 +71,7 @@ func (s *screen) open(name string) {
 
 func (s *screen) begin(b *weir.Batch, embedded bool) {
 	s.open(b.Name())
+	s.metrics.Watch(b.Progress)
 	if embedded {
 		s.report.Note("embedded Redis: nothing survives this process (give --redis for that)")
 	}
@@ -77,7 +82,10 @@ func (s *screen) begin(b *weir.Batch, embedded bool) {
 	}
 }
 
-func (s *screen) seen(o *batch.Outcome, wait time.Duration) { s.report.Outcome(o, wait) }
+func (s *screen) seen(o *batch.Outcome, wait time.Duration) {
+	s.report.Outcome(o, wait)
+	s.metrics.Outcome(o, wait)
+}
 
 // watch shows the batch's progress until ctx ends. in, if there is one, tells about
 // how many tasks there will be.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"time"
 
@@ -24,6 +25,7 @@ const graceToLeave = 1500 * time.Millisecond
 func run(ctx context.Context, c *config) error {
 	log := c.Logger(os.Stderr)
 	cli.RelaxGC()
+	cli.Trace(ctx, "weir-worker", log)
 	for name, path := range c.AllowExec {
 		if err := tasks.AllowExec(name, path); err != nil {
 			return cli.UsageError("--allow-exec %s=%s: %w", name, path, err)
@@ -46,9 +48,10 @@ func run(ctx context.Context, c *config) error {
 	}
 	defer client.Close()
 
-	metrics := telemetry.NewWorker()
+	metrics := telemetry.New(cli.Version()).Worker()
 	options := weir.WorkerOptions{
-		Name: c.Name, Concurrency: c.Concurrency, Lanes: c.Lanes, ShutdownTimeout: c.ShutdownTimeout, Observe: metrics.Observe, Watch: metrics, Log: log,
+		Name: c.Name, Concurrency: c.Concurrency, Lanes: c.Lanes, ShutdownTimeout: c.ShutdownTimeout, Log: log,
+		Observe: metrics.Observe, Started: metrics.Started, Rescued: metrics.Rescued, Watch: metrics,
 		VerifyKeys: keys, RequireSignature: c.RequireSignature,
 	}
 	if err := errors.Join(c.Restrict(&options, c.Egress), c.Reveal(&options)); err != nil {
@@ -58,11 +61,8 @@ func run(ctx context.Context, c *config) error {
 	if err != nil {
 		return err
 	}
-	metrics.Watch(w.Stat)
-	metrics.Autoscale(func(ctx context.Context) (*lane.Signal, error) { return client.Autoscale(ctx, w) })
 	if c.HTTP != "" {
-		ping := func(ctx context.Context) error { return client.Redis().Ping(ctx).Err() }
-		server, err := telemetry.Serve(c.HTTP, metrics, ping)
+		server, err := serve(c.HTTP, log, metrics, client, w)
 		if err != nil {
 			return cli.UsageError("--http %s: %w", c.HTTP, err)
 		}
@@ -88,6 +88,23 @@ func run(ctx context.Context, c *config) error {
 		return nil // told to stop and stopped: that is success
 	}
 	return context.Cause(ctx)
+}
+
+// serve begins to serve metrics and health.
+func serve(addr string, log *slog.Logger, metrics *telemetry.Worker, client *weir.Client, w *work.Worker) (*telemetry.Server, error) {
+	metrics.Watch(w.Stat)
+	signal := func(ctx context.Context) (*lane.Signal, error) { return client.Autoscale(ctx, w) }
+	metrics.Autoscale(signal)
+	metrics.Pool(client.Redis())
+	metrics.Cluster(client.Redis(), log, func(ctx context.Context, c lane.Cluster) (*lane.Signal, error) {
+		return lane.Demands(ctx, client.Redis(), c, w.Took)
+	})
+	return telemetry.Serve(addr, metrics.Metrics,
+		telemetry.Reaches(func(ctx context.Context) error { return client.Redis().Ping(ctx).Err() }),
+		telemetry.Check{Name: "worker", Ask: func(context.Context) error { return w.Ready() }},
+		telemetry.Check{Name: "slots", Vital: true, Ask: func(context.Context) error { return w.Alive() }},
+		telemetry.Check{Name: "clock", Ask: func(context.Context) error { return w.Timely() }},
+	)
 }
 
 func typeNames() []string {

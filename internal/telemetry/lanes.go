@@ -6,6 +6,7 @@ import (
 	"slices"
 	"sync"
 	"time"
+	"unicode/utf8"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/weir-tasks/weir/internal/lane"
@@ -14,35 +15,35 @@ import (
 )
 
 const (
-	laneLimit    = "weir_lane_limit"
-	laneShare    = "weir_lane_share"
-	laneInFlight = "weir_lane_in_flight"
-	laneWaiting  = "weir_lane_waiting"
-	laneRate     = "weir_lane_rate"
-	laneState    = "weir_lane_state"
-	laneRatio    = "weir_lane_latency_ratio"
-	laneBase     = "weir_lane_base_seconds"
-	laneResults  = "weir_lane_results_total"
-	laneChanges  = "weir_lane_limit_changes_total"
-	syncSeconds  = "weir_lane_sync_seconds"
-	syncErrors   = "weir_lane_sync_errors_total"
-)
-
-const (
 	// mostLanes is how many lanes have a label of their own. The rest are lane="other".
 	mostLanes = 100
 	other     = "other"
 
-	// rankEvery is how often it is seen which lanes are the busiest.
-	rankEvery = time.Minute
+	// rankEvery is how often it is seen which lanes are the busiest, and mostChanges how many
+	// labels then go to others at most.
+	rankEvery   = time.Minute
+	mostChanges = 20
 )
+
+// labels are the lanes that have a label of their own.
+//
+// A lane gets one when it is first heard of, while there are fewer than mostLanes; later, in
+// place of another, when it has been more than twice as busy for rankEvery. So there are few
+// new series however lanes come and go.
+type labels struct {
+	named  map[string]bool
+	recent map[string]int64 // how busy since ranked
+	ranked time.Time
+}
+
+func newLabels() labels {
+	return labels{named: make(map[string]bool), recent: make(map[string]int64), ranked: time.Now()}
+}
 
 // lanes counts what happens in lanes. It is a lane.Watcher.
 //
-// A lane gets a label of its own when it is first heard of, while there are fewer than
-// mostLanes; later, in place of another, when it has been more than twice as busy for
-// rankEvery. Then the other's series end, and what it does from now on counts as other: so
-// no series ever falls.
+// When a lane loses its label its series end, and what it does from now on counts as other:
+// so no series ever falls.
 type lanes struct {
 	now     func() time.Time
 	results *prometheus.CounterVec
@@ -50,18 +51,15 @@ type lanes struct {
 	sync    prometheus.Histogram
 	errors  prometheus.Counter
 
-	mu     sync.Mutex
-	named  map[string]bool
-	recent map[string]int // results since ranked
-	ranked time.Time
+	mu sync.Mutex
+	labels
 }
 
 var _ lane.Watcher = (*lanes)(nil)
 
 func newLanes() *lanes {
 	return &lanes{
-		now:   time.Now,
-		named: make(map[string]bool), recent: make(map[string]int), ranked: time.Now(),
+		now: time.Now, labels: newLabels(),
 		results: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: laneResults, Help: "How services answered: ok, error (an answer that has nothing to do with load), overload, throttled, timeout, cancelled.",
 		}, []string{"lane", "result"}),
@@ -106,10 +104,10 @@ func (l *lanes) Sync(name string, g governor.Grant, took time.Duration, err erro
 	l.changes.WithLabelValues(l.label(name), g.Kind()).Inc()
 }
 
-// label is the lane's own, or other. The caller has l.mu.
-func (l *lanes) label(name string) string {
+// label is the lane's own, or other.
+func (l *labels) label(name string) string {
 	if !l.named[name] {
-		if len(l.named) >= mostLanes {
+		if len(l.named) >= mostLanes || !nameable(name) {
 			return other
 		}
 		l.named[name] = true
@@ -117,35 +115,48 @@ func (l *lanes) label(name string) string {
 	return name
 }
 
-// rank sees from time to time which lanes are the busiest. The caller has l.mu.
+// nameable says that a lane can have a label: whoever writes to Redis may name one as it
+// likes, and no label may be anything but UTF-8, or there twice.
+func nameable(lane string) bool { return lane != other && utf8.ValidString(lane) }
+
+// rank ends the series of lanes that lose their label. The caller has l.mu.
 func (l *lanes) rank() {
-	now := l.now()
+	for _, name := range l.labels.rank(l.now()) {
+		l.results.DeletePartialMatch(prometheus.Labels{"lane": name})
+		l.changes.DeletePartialMatch(prometheus.Labels{"lane": name})
+	}
+}
+
+// rank sees from time to time which lanes are the busiest, and says which ones have lost
+// their label.
+func (l *labels) rank(now time.Time) (gone []string) {
 	if now.Sub(l.ranked) < rankEvery {
-		return
+		return nil
 	}
 	l.ranked = now
 	if len(l.named) >= mostLanes {
-		l.exchange()
+		gone = l.exchange()
 	}
-	l.recent = make(map[string]int)
+	l.recent = make(map[string]int64)
+	return gone
 }
 
 // exchange gives the labels of the idlest lanes to those that are far busier.
-func (l *lanes) exchange() {
+func (l *labels) exchange() (gone []string) {
 	idlest := slices.SortedFunc(maps.Keys(l.named), func(a, b string) int { return cmp.Compare(l.recent[a], l.recent[b]) })
 	var rest []string
 	for name := range l.recent {
-		if !l.named[name] {
+		if !l.named[name] && nameable(name) {
 			rest = append(rest, name)
 		}
 	}
 	slices.SortFunc(rest, func(a, b string) int { return cmp.Compare(l.recent[b], l.recent[a]) })
-	for i := 0; i < min(len(rest), len(idlest)) && l.recent[rest[i]] > 2*l.recent[idlest[i]]; i++ {
+	for i := 0; i < min(len(rest), len(idlest), mostChanges) && l.recent[rest[i]] > 2*l.recent[idlest[i]]; i++ {
 		delete(l.named, idlest[i])
-		l.results.DeletePartialMatch(prometheus.Labels{"lane": idlest[i]})
-		l.changes.DeletePartialMatch(prometheus.Labels{"lane": idlest[i]})
+		gone = append(gone, idlest[i])
 		l.named[rest[i]] = true
 	}
+	return gone
 }
 
 // gauge is one of laneGauges. Sums of it make sense, or it is for lanes of a label only.

@@ -41,7 +41,7 @@ func series(t *testing.T, c prometheus.Collector, metric string) map[string]floa
 
 // However many lanes there are, so many have a label; what the others do is summed.
 func TestLabelsOfLanesAreBounded(t *testing.T) {
-	m := NewWorker()
+	m := New("v").Worker()
 	var stat work.Stat
 	for i := range 1000 {
 		name := fmt.Sprintf("lane-%03d", i)

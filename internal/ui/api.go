@@ -60,14 +60,14 @@ func (b *board) api(opt *Options) http.Handler {
 			reply(w, http.StatusOK, v)
 		})
 	}
-	get("/api/batches", now(b.batchesView))
-	get("/api/batches/{name}", now(b.batchView), "name")
+	get("/api/batches", now(viewOf(b.batchesView)))
+	get("/api/batches/{name}", now(viewOf(b.batchView)), "name")
 	get("/api/batches/{name}/failures", b.failuresView, "name")
 	get("/api/batches/{name}/tasks/{seq}", b.taskView, "name", "seq")
-	get("/api/lanes", now(b.lanesView))
+	get("/api/lanes", now(viewOf(b.lanesView)))
 	get("/api/lanes/{name}", now(b.laneView), "name")
-	get("/api/workers", now(b.workersView))
-	get("/api/redis", now(b.redisView))
+	get("/api/workers", now(viewOf(b.workersView)))
+	get("/api/redis", now(viewOf(b.redisView)))
 	mux.HandleFunc("GET /api/about", func(w http.ResponseWriter, _ *http.Request) {
 		reply(w, http.StatusOK, map[string]any{"actions": opt.Actions, "retry": opt.Actions && opt.Retry != nil,
 			"embedded": b.weir.Embedded(), "asynq": "/asynq/", "classes": classes})

@@ -18,8 +18,9 @@ const reread = 20
 
 // batchRow is a batch in the list.
 type batchRow struct {
-	info  *batch.Info
-	track *track
+	info     *batch.Info
+	expected *batch.Expected // of one whose number of tasks is not known
+	track    *track
 }
 
 // batchRows reads the list: what is over once, what is not each time.
@@ -50,6 +51,16 @@ func (r *batchRows) read(ctx context.Context) ([]*batchRow, error) {
 	if err != nil {
 		return nil, err
 	}
+	var open []string
+	for _, info := range infos {
+		if info != nil && info.N < 0 {
+			open = append(open, info.Name)
+		}
+	}
+	told, err := r.ledger.Expected(ctx, open)
+	if err != nil {
+		return nil, err
+	}
 	now, known := time.Now(), make(map[string]*batchRow, len(names))
 	for _, name := range over {
 		known[name] = r.known[name]
@@ -60,6 +71,9 @@ func (r *batchRows) read(ctx context.Context) ([]*batchRow, error) {
 			continue // gone, or not there yet
 		}
 		row := &batchRow{info: info, track: new(track)}
+		if info.N < 0 {
+			row.expected, told = told[0], told[1:]
+		}
 		if old := r.known[info.Name]; old != nil {
 			row.track.samples = append(row.track.samples, old.track.samples[max(0, len(old.track.samples)-15):]...)
 		}
@@ -96,9 +110,10 @@ type watched struct {
 // batchSeen is a batch at one moment.
 type batchSeen struct {
 	*status.Status
-	track *track
-	left  time.Duration // until its deadline
-	ends  bool          // it has one
+	expected *batch.Expected
+	track    *track
+	left     time.Duration // until its deadline
+	ends     bool          // it has one
 }
 
 const (
@@ -145,6 +160,13 @@ func (b *board) readBatch(name string) func(context.Context) (*batchSeen, error)
 		seen := &batchSeen{Status: st, track: new(track)}
 		if seen.left, seen.ends, err = b.ledger.Left(ctx, name); err != nil {
 			return nil, err
+		}
+		if st.N < 0 {
+			told, err := b.ledger.Expected(ctx, []string{name})
+			if err != nil {
+				return nil, err
+			}
+			seen.expected = told[0]
 		}
 		s := sample{at: time.Now(), count: st.Outcomes(), values: [5]float64{float64(st.Failed), math.NaN(), math.NaN(), float64(st.Active)}}
 		took, err := b.latest(ctx, name, &after, &size)

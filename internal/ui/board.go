@@ -81,7 +81,7 @@ func (b *board) readLanes() func(context.Context) (*laneRows, error) {
 		if err != nil {
 			return nil, err
 		}
-		cluster, err := work.Cluster(b.weir.Redis())
+		cluster, err := work.Cluster(ctx, b.weir.Redis())
 		if err != nil {
 			return nil, err
 		}
@@ -142,7 +142,7 @@ func (b *board) readWorkers() func(context.Context) ([]*workerRow, error) {
 			return nil, err
 		}
 		for _, i := range infos {
-			if i != nil {
+			if i != nil && i.Unreadable == nil {
 				now[i.Name] = i.Options.Timeout()
 			}
 		}

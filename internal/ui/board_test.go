@@ -118,7 +118,7 @@ func TestTheListOfBatchesIsFilteredAndPaged(t *testing.T) {
 	var v struct {
 		Total, Matching, Page, Pages int
 		Counts                       map[string]int
-		Rows                         []batchLine
+		Rows                         []BatchLine
 	}
 	s.get("/api/batches?per=5&page=1", 200, &v)
 	if v.Total != 8 || v.Matching != 8 || v.Pages != 2 || v.Page != 1 || len(v.Rows) != 3 || v.Counts["running"] != 7 || v.Counts["failed"] != 1 {
@@ -136,6 +136,11 @@ func TestTheListOfBatchesIsFilteredAndPaged(t *testing.T) {
 		s.get("/api/batches?q=bad", 200, &v)
 		f := v.Rows[0].Failures
 		return f.Counted == 9 && f.Total == 9 && len(f.Classes) == 2 && *f.Classes[0] == classCount{batch.Permanent, 6, 1, "no <b>1</b>"}
+	})
+	client.Redis().HSet(t.Context(), "weir:{open-5}:batch", "format", 99)
+	conntest.Eventually(t, 5*time.Second, "a batch that cannot be read is shown as that, beside the others", func(context.Context) bool {
+		s.get("/api/batches?q=open", 200, &v)
+		return v.Matching == 7 && v.Counts["unreadable"] == 1 && v.Counts["running"] == 6
 	})
 	client.Redis().Del(t.Context(), "weir:{open-3}:batch")
 	conntest.Eventually(t, 5*time.Second, "a batch that has gone is no longer shown", func(context.Context) bool {

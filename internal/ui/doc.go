@@ -25,8 +25,8 @@
 //   - The Redis client belongs to whoever passed it. It is never closed here,
 //     and once the func that Handler returns has returned it is not used either.
 //
-// There is no login: who reaches the address may look. Listen on loopback, or
-// put something that authenticates in front.
+// Who reaches the address may look, unless Options.Logins says who else; the commands
+// listen beyond loopback with a login alone.
 //
 // The package owns no keys. While Redis is away the API answers 503 with the
 // cause, and pages say so and go on by themselves; /healthz stays up.

@@ -210,8 +210,8 @@ func (f *failures) summary(ctx context.Context, most int) (summary, error) {
 	return s, nil
 }
 
-// failuresPage is a page of a batch's failures.
-type failuresPage struct {
+// Failures is a page of a batch's failures.
+type Failures struct {
 	summary
 	Matching int              `json:"matching"` // of those that were counted
 	Page     int              `json:"page"`
@@ -220,12 +220,12 @@ type failuresPage struct {
 }
 
 // page is a page of those that are of a class and have a text in their error, "" being any.
-func (f *failures) page(ctx context.Context, class batch.Class, text string, page, per int) (*failuresPage, error) {
+func (f *failures) page(ctx context.Context, class batch.Class, text string, page, per int) (*Failures, error) {
 	s, err := f.summary(ctx, indexedMost)
 	if err != nil {
 		return nil, err
 	}
-	p := &failuresPage{summary: s, Rows: []*batch.Outcome{}}
+	p := &Failures{summary: s, Rows: []*batch.Outcome{}}
 	seqs := f.matching(class, text)
 	p.Matching = len(seqs)
 	p.Page, p.Pages, seqs = cut(seqs, page, per)

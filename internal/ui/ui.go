@@ -27,6 +27,9 @@ type Options struct {
 	// a reverse proxy; without port.
 	Hosts []string
 
+	// Logins are who may use the UI; nil means anybody who reaches it.
+	Logins *Logins
+
 	// Actions lets pages cancel, pause, resume and retry batches and set what lanes may do.
 	Actions bool
 
@@ -89,7 +92,10 @@ func Handler(opt Options) (http.Handler, func() error, error) {
 	h = http.MaxBytesHandler(h, maxBody)
 	h = http.NewCrossOriginProtection().Handler(h)
 	h = allowHosts(h, append([]string{hostOf(opt.Addr)}, opt.Hosts...))
-	h = healthz(h) // before the hosts: who probes may use any name, and learns nothing
+	if opt.Logins != nil {
+		h = opt.Logins.guard(h)
+	}
+	h = healthz(h) // before hosts and logins: who probes may use any name, and learns nothing
 	h = secureHeaders(h, ourPolicy)
 	return h, func() error {
 		board.cancel() // ends the requests that would not end by themselves

@@ -12,11 +12,13 @@ import (
 	"strings"
 	"time"
 
+	"github.com/weir-tasks/weir/internal/attempt"
 	"github.com/weir-tasks/weir/internal/batch"
 	"github.com/weir-tasks/weir/internal/conn"
 	"github.com/weir-tasks/weir/internal/lane"
 	"github.com/weir-tasks/weir/internal/status"
 	"github.com/weir-tasks/weir/internal/story"
+	"github.com/weir-tasks/weir/internal/work"
 )
 
 const (
@@ -24,9 +26,6 @@ const (
 	mostPage = 200
 	// tasksShown is how many tasks of a worker are shown, those that run longest.
 	tasksShown = 50
-	// returnIn is how long a handler may take to notice that its time is over, before it
-	// counts as stuck.
-	returnIn = 500 * time.Millisecond
 )
 
 // badRequestError says what is wrong with a request.
@@ -54,13 +53,13 @@ type view = func(context.Context, query) (v any, asOf time.Time, err error)
 // pages.
 func (b *board) liveViews() map[string]view {
 	return map[string]view{
-		"batches": b.batchesView, "batch": b.batchView, "lanes": b.lanesView, "lane": b.laneView,
-		"workers": b.workersView, "redis": b.redisView,
+		"batches": viewOf(b.batchesView), "batch": viewOf(b.batchView), "lanes": viewOf(b.lanesView), "lane": b.laneView,
+		"workers": viewOf(b.workersView), "redis": viewOf(b.redisView),
 	}
 }
 
-// batchLine is a batch in the list.
-type batchLine struct {
+// BatchLine is a batch in the list.
+type BatchLine struct {
 	Batch     string   `json:"batch"`
 	Type      string   `json:"type"`
 	State     string   `json:"state"` // as shown: running, paused, stopped, done, failed, cancelled, expired
@@ -75,12 +74,15 @@ type batchLine struct {
 	Retries   int64    `json:"retries"`
 	Rate      *float64 `json:"rate"`
 	ETA       *float64 `json:"eta_seconds"`
+	ETAHow    string   `json:"eta_how"` // by what it is reckoned, or why it is not
 	Failures  *summary `json:"failures,omitempty"`
 }
 
 // stateOf is how a batch stands, in a word.
 func stateOf(i *batch.Info) string {
 	switch {
+	case i.Unreadable != nil:
+		return "unreadable"
 	case i.Expired:
 		return "expired"
 	case i.Phase == batch.GivenUp:
@@ -95,30 +97,113 @@ func stateOf(i *batch.Info) string {
 	return "running"
 }
 
-func lineOf(i *batch.Info, t *track) batchLine {
-	l := batchLine{
+func lineOf(i *batch.Info, e *batch.Expected, t *track) BatchLine {
+	l := BatchLine{
 		Batch: i.Name, Type: i.Options.Type, State: stateOf(i), Over: i.Complete(), Created: i.Created.UnixMilli(),
 		N: i.N, OK: i.OK, Failed: i.Failed, Cancelled: i.Cancelled, Retries: i.Retries,
 		Read: max(i.Enqueued(), i.Outcomes()),
 	}
 	l.Waiting = l.Read - i.Outcomes()
-	l.Rate, l.ETA = pace(i, t)
+	l.Rate, l.ETA, l.ETAHow = pace(i, e, t)
 	return l
 }
 
-// pace is how many tasks a second get their outcome, and in how many seconds all have.
-func pace(i *batch.Info, t *track) (rate, eta *float64) {
+// pace is how many tasks a second get their outcome, in how many seconds all have, and by
+// what that is reckoned, or why it is not.
+func pace(i *batch.Info, e *batch.Expected, t *track) (rate, eta *float64, how string) {
 	if i.Complete() {
-		return nil, nil
+		return nil, nil, ""
+	}
+	if i.Unreadable != nil {
+		return nil, nil, "not known: " + i.Unreadable.Error()
+	}
+	all, how := i.N, "by its number of tasks"
+	switch {
+	case i.N >= 0:
+	case e == nil:
+		return orNull(t.rate()), nil, "not known: no producer tells how many tasks there will be"
+	case e.N < 0:
+		return orNull(t.rate()), nil, "not known, since nobody knows how many tasks there will be: " + e.How
+	default:
+		all, how = max(e.N, i.Enqueued()), fmt.Sprintf("about %d tasks, %s", e.N, e.How)
 	}
 	r := t.rate()
-	if left := i.N - i.Outcomes(); i.N >= 0 && r > 0 {
-		eta = orNull(math.Ceil(float64(left) / r))
+	switch {
+	case math.IsNaN(r):
+		return nil, nil, "not known yet: nobody has looked long enough to tell the rate"
+	case r == 0:
+		return orNull(r), nil, "not known: no task got its outcome of late"
 	}
-	return orNull(r), eta
+	return orNull(r), orNull(math.Ceil(float64(all-i.Outcomes()) / r)), how + ", at the rate of the last seconds"
 }
 
-func (b *board) batchesView(ctx context.Context, q query) (any, time.Time, error) {
+// part is a page of a list, and what there is beside it.
+type part struct {
+	Total    int            `json:"total"`
+	Matching int            `json:"matching"`
+	Page     int            `json:"page"`
+	Pages    int            `json:"pages"`
+	Counts   map[string]int `json:"counts"`
+}
+
+// Batches is a page of the list of batches.
+type Batches struct {
+	part
+	Rows []BatchLine `json:"rows"`
+}
+
+// Batch is one batch.
+type Batch struct {
+	status.Line
+	Shown     string   `json:"shown"`
+	Over      bool     `json:"over"`
+	Rate      *float64 `json:"rate_now"`
+	ETA       *float64 `json:"eta_seconds"`
+	ETAHow    string   `json:"eta_how"`
+	Left      *float64 `json:"deadline_seconds"`
+	TimeoutMS int64    `json:"timeout_ms"`
+	Attempts  int      `json:"attempts"`
+	BackoffMS int64    `json:"backoff_ms"`
+	Failures  summary  `json:"failures"`
+	Series    series   `json:"series"`
+}
+
+// Lanes is a page of the list of lanes.
+type Lanes struct {
+	part
+	Rows []LaneLine `json:"rows"`
+}
+
+// Workers is a page of the list of workers.
+type Workers struct {
+	part
+	Slots   int          `json:"slots"`
+	Running int          `json:"running"`
+	Stuck   int          `json:"stuck"`
+	Rows    []WorkerLine `json:"rows"`
+}
+
+// Redis is Redis, or the masters of a cluster.
+type Redis struct {
+	Embedded bool        `json:"embedded"`
+	Nodes    []conn.Node `json:"nodes"`
+	Problems []Problem   `json:"problems"`
+	Series   series      `json:"series"`
+}
+
+// Problem is something that is wrong with Redis.
+type Problem struct {
+	Fatal  bool   `json:"fatal"`
+	What   string `json:"what"`
+	Remedy string `json:"remedy"`
+}
+
+// viewOf makes a view of what has a type.
+func viewOf[T any](of func(context.Context, query) (T, time.Time, error)) view {
+	return func(ctx context.Context, q query) (any, time.Time, error) { return of(ctx, q) }
+}
+
+func (b *board) batchesView(ctx context.Context, q query) (*Batches, time.Time, error) {
 	all, asOf, err := b.batches.get(ctx)
 	if err != nil {
 		return nil, asOf, err
@@ -140,9 +225,9 @@ func (b *board) batchesView(ctx context.Context, q query) (any, time.Time, error
 		}
 	}
 	page, pages, rows := cut(shown, q.number("page", 0), q.per())
-	lines := make([]batchLine, len(rows))
+	lines := make([]BatchLine, len(rows))
 	for i, row := range rows {
-		lines[i] = lineOf(row.info, row.track)
+		lines[i] = lineOf(row.info, row.expected, row.track)
 		if row.info.Failed > 0 {
 			s, err := b.index(row.info.Name).summary(ctx, listedMost)
 			if err != nil {
@@ -151,10 +236,10 @@ func (b *board) batchesView(ctx context.Context, q query) (any, time.Time, error
 			lines[i].Failures = &s
 		}
 	}
-	return map[string]any{"total": len(all), "matching": len(shown), "page": page, "pages": pages, "counts": counts, "rows": lines}, asOf, nil
+	return &Batches{part{len(all), len(shown), page, pages, counts}, lines}, asOf, nil
 }
 
-func (b *board) batchView(ctx context.Context, q query) (any, time.Time, error) {
+func (b *board) batchView(ctx context.Context, q query) (*Batch, time.Time, error) {
 	name := q.Get("name")
 	seen, asOf, err := b.watch(name).get(ctx)
 	if err != nil {
@@ -164,21 +249,9 @@ func (b *board) batchView(ctx context.Context, q query) (any, time.Time, error) 
 	if err != nil {
 		return nil, asOf, err
 	}
-	rate, eta := pace(seen.Info, seen.track)
+	rate, eta, how := pace(seen.Info, seen.expected, seen.track)
 	o := seen.Options
-	v := struct {
-		status.Line
-		Shown     string   `json:"shown"`
-		Over      bool     `json:"over"`
-		Rate      *float64 `json:"rate_now"`
-		ETA       *float64 `json:"eta_seconds"`
-		Left      *float64 `json:"deadline_seconds"`
-		TimeoutMS int64    `json:"timeout_ms"`
-		Attempts  int      `json:"attempts"`
-		BackoffMS int64    `json:"backoff_ms"`
-		Failures  summary  `json:"failures"`
-		Series    series   `json:"series"`
-	}{seen.Line(), stateOf(seen.Info), seen.Complete(), rate, eta, nil, o.TimeoutMS, o.Retries + 1, o.BackoffMS, failed,
+	v := &Batch{seen.Line(), stateOf(seen.Info), seen.Complete(), rate, eta, how, nil, o.TimeoutMS, o.Retries + 1, o.BackoffMS, failed,
 		seen.track.series("failed", "p50", "p95", "active")}
 	if seen.ends && !seen.Complete() {
 		v.Left = orNull(seen.left.Seconds())
@@ -218,8 +291,8 @@ func asText(s string) json.RawMessage {
 	return text
 }
 
-// laneLine is a lane with its history.
-type laneLine struct {
+// LaneLine is a lane with its history.
+type LaneLine struct {
 	lane.Line
 	Latency *float64   `json:"latency_ms"`
 	Done    *float64   `json:"ended_per_second"`
@@ -230,7 +303,7 @@ type laneLine struct {
 // sparks is how many samples a small plot has.
 const sparks = 60
 
-func (b *board) lanesView(ctx context.Context, q query) (any, time.Time, error) {
+func (b *board) lanesView(ctx context.Context, q query) (*Lanes, time.Time, error) {
 	seen, asOf, err := b.lanes.get(ctx)
 	if err != nil {
 		return nil, asOf, err
@@ -252,11 +325,11 @@ func (b *board) lanesView(ctx context.Context, q query) (any, time.Time, error) 
 		slices.SortStableFunc(shown, by)
 	}
 	page, pages, rows := cut(shown, q.number("page", 0), q.per())
-	lines := make([]laneLine, len(rows))
+	lines := make([]LaneLine, len(rows))
 	for i, l := range rows {
 		lines[i] = seen.line(l)
 	}
-	return map[string]any{"total": len(seen.rows), "matching": len(shown), "page": page, "pages": pages, "counts": counts, "rows": lines}, asOf, nil
+	return &Lanes{part{len(seen.rows), len(shown), page, pages, counts}, lines}, asOf, nil
 }
 
 // sorts are the orders of lanes other than by name, the most first.
@@ -266,9 +339,9 @@ var sorts = map[string]func(a, b lane.Line) int{
 	"oldest":    func(a, b lane.Line) int { return int(b.Oldest - a.Oldest) },
 }
 
-func (s *laneRows) line(l lane.Line) laneLine {
+func (s *laneRows) line(l lane.Line) LaneLine {
 	t := s.tracks[l.Lane]
-	line := laneLine{Line: l, Done: orNull(t.rate()), Limits: t.recent(0, sparks), Flights: t.recent(1, sparks)}
+	line := LaneLine{Line: l, Done: orNull(t.rate()), Limits: t.recent(0, sparks), Flights: t.recent(1, sparks)}
 	if l.BaseMS > 0 {
 		line.Latency = orNull(l.BaseMS * l.Ratio)
 	}
@@ -284,7 +357,7 @@ func (b *board) laneView(ctx context.Context, q query) (any, time.Time, error) {
 	for _, l := range seen.rows {
 		if l.Lane == name {
 			return struct {
-				laneLine
+				LaneLine
 				Series series `json:"series"`
 			}{seen.line(l), seen.tracks[name].series("limit", "in_flight", "pending", "latency")}, asOf, nil
 		}
@@ -292,8 +365,8 @@ func (b *board) laneView(ctx context.Context, q query) (any, time.Time, error) {
 	return nil, asOf, fmt.Errorf("lane %q: %w", name, lane.ErrUnknown)
 }
 
-// runningLine is a task that runs.
-type runningLine struct {
+// RunningLine is a task that runs.
+type RunningLine struct {
 	ID    string   `json:"id"`
 	Batch string   `json:"batch,omitempty"`
 	Seq   int64    `json:"seq"`
@@ -304,32 +377,30 @@ type runningLine struct {
 	Stuck bool     `json:"stuck"`
 }
 
-// workerLine is a worker.
-type workerLine struct {
+// WorkerLine is a worker.
+type WorkerLine struct {
 	Worker   string        `json:"worker"`
 	Ours     bool          `json:"weir"`
 	Slots    int           `json:"slots"`
 	Running  int           `json:"running"`
 	Stuck    int           `json:"stuck"`
+	Version  string        `json:"version"`
 	Stopping bool          `json:"stopping"`
 	Started  int64         `json:"started_ms"`
 	Ago      float64       `json:"heard_seconds_ago"`
 	Skew     float64       `json:"clock_ahead_seconds"`
 	SkewBad  bool          `json:"clock_wrong"`
-	Tasks    []runningLine `json:"tasks"`
+	Tasks    []RunningLine `json:"tasks"`
 }
 
-// skewBad is from which offset on a clock is wrong: from there on its worker warns.
-const skewBad = 2 * time.Second
-
-func (b *board) workersView(ctx context.Context, q query) (any, time.Time, error) {
+func (b *board) workersView(ctx context.Context, q query) (*Workers, time.Time, error) {
 	all, asOf, err := b.workers.get(ctx)
 	if err != nil {
 		return nil, asOf, err
 	}
 	text := strings.ToLower(q.Get("q"))
 	slots, running, stuck := 0, 0, 0
-	var lines []workerLine
+	var lines []WorkerLine
 	for _, w := range all {
 		l := w.line()
 		slots, running, stuck = slots+l.Slots, running+l.Running, stuck+l.Stuck
@@ -339,21 +410,20 @@ func (b *board) workersView(ctx context.Context, q query) (any, time.Time, error
 	}
 	page, pages, rows := cut(lines, q.number("page", 0), q.per())
 	if rows == nil {
-		rows = []workerLine{}
+		rows = []WorkerLine{}
 	}
-	return map[string]any{"total": len(all), "matching": len(lines), "page": page, "pages": pages,
-		"slots": slots, "running": running, "stuck": stuck, "rows": rows}, asOf, nil
+	return &Workers{part{len(all), len(lines), page, pages, nil}, slots, running, stuck, rows}, asOf, nil
 }
 
-func (w *workerRow) line() workerLine {
-	l := workerLine{Worker: w.Name(), Ours: w.Ours, Slots: w.Slots, Running: len(w.Seen.Tasks), Stopping: w.Stopping,
-		Started: w.Started.UnixMilli(), Ago: round3(w.Ago), Skew: round3(w.Skew), SkewBad: w.Skew.Abs() > skewBad, Tasks: []runningLine{}}
+func (w *workerRow) line() WorkerLine {
+	l := WorkerLine{Worker: w.Name(), Ours: w.Ours, Slots: w.Slots, Running: len(w.Seen.Tasks), Version: w.Version, Stopping: w.Stopping,
+		Started: w.Started.UnixMilli(), Ago: round3(w.Ago), Skew: round3(w.Skew), SkewBad: w.Skew.Abs() > work.ClockWarn, Tasks: []RunningLine{}}
 	for _, t := range w.Seen.Tasks {
-		r := runningLine{ID: t.ID, Type: t.Type, Lane: t.Lane, For: round3(t.For), Seq: -1}
+		r := RunningLine{ID: t.ID, Type: t.Type, Lane: t.Lane, For: round3(t.For), Seq: -1}
 		if name, seq, ok := batch.ParseTaskID(t.ID); ok {
 			r.Batch, r.Seq = name, seq
 			if limit := w.limits[name]; limit > 0 {
-				r.Limit, r.Stuck = orNull(limit.Seconds()), t.For > limit+returnIn
+				r.Limit, r.Stuck = orNull(limit.Seconds()), t.For > limit+attempt.GraceToReturn
 			}
 		}
 		l.Stuck += btoi(r.Stuck)
@@ -361,27 +431,22 @@ func (w *workerRow) line() workerLine {
 			l.Tasks = append(l.Tasks, r)
 		}
 	}
+	l.Stuck = max(l.Stuck, w.Stuck) // those whose task has its verdict already, too
 	return l
 }
 
 func round3(d time.Duration) float64 { return math.Round(d.Seconds()*1000) / 1000 }
 
-func (b *board) redisView(ctx context.Context, _ query) (any, time.Time, error) {
+func (b *board) redisView(ctx context.Context, _ query) (*Redis, time.Time, error) {
 	seen, asOf, err := b.redis.get(ctx)
 	if err != nil {
 		return nil, asOf, err
 	}
-	problems := []map[string]any{}
+	problems := []Problem{}
 	for _, p := range seen.problems {
-		problems = append(problems, map[string]any{"fatal": p.Fatal, "what": p.What, "remedy": p.Remedy})
+		problems = append(problems, Problem{p.Fatal, p.What, p.Remedy})
 	}
-	s := seen.track.series("used", "ops", "clients")
-	return struct {
-		Embedded bool             `json:"embedded"`
-		Nodes    []conn.Node      `json:"nodes"`
-		Problems []map[string]any `json:"problems"`
-		Series   series           `json:"series"`
-	}{b.weir.Embedded(), seen.nodes, problems, s}, asOf, nil
+	return &Redis{b.weir.Embedded(), seen.nodes, problems, seen.track.series("used", "ops", "clients")}, asOf, nil
 }
 
 // isMissing says that what was asked for is not there.

@@ -12,11 +12,11 @@ import (
 const (
 	// clockLook is how often the host's clock is compared with Redis'.
 	clockLook = 30 * time.Second
-	// clockWarn is from which offset on it is told, clockStop from which on this worker
+	// ClockWarn is from which offset on it is told, ClockStop from which on this worker
 	// takes no tasks: it would run retries early or late by as much, and asynq's other
 	// users would take its leases for over.
-	clockWarn = 2 * time.Second
-	clockStop = 10 * time.Second
+	ClockWarn = 2 * time.Second
+	ClockStop = 10 * time.Second
 	// clockBlur is the longest round trip of a comparison that counts.
 	clockBlur = time.Second
 )
@@ -67,19 +67,19 @@ func (c *clock) judge(off, offset time.Duration) {
 	was := c.told
 	c.told = 0
 	switch {
-	case off > clockStop:
-		c.told = clockStop
+	case off > ClockStop:
+		c.told = ClockStop
 		if c.letGo == nil {
 			c.letGo = c.hold()
 			c.log.Error("this host's clock differs too much from Redis'; no tasks are taken until it is right",
-				"offset", offset.Round(time.Millisecond), "limit", clockStop, "hint", "is the time set by NTP on both hosts?")
+				"offset", offset.Round(time.Millisecond), "limit", ClockStop, "hint", "is the time set by NTP on both hosts?")
 		}
 		return
-	case off > clockWarn:
-		c.told = clockWarn
-		if was != clockWarn {
+	case off > ClockWarn:
+		c.told = ClockWarn
+		if was != ClockWarn {
 			c.log.Warn("this host's clock differs from Redis'; retries come early or late by as much",
-				"offset", offset.Round(time.Millisecond), "limit", clockStop)
+				"offset", offset.Round(time.Millisecond), "limit", ClockStop)
 		}
 	case was != 0:
 		c.log.Info("this host's clock agrees with Redis' again", "offset", offset.Round(time.Millisecond))

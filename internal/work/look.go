@@ -11,13 +11,14 @@ import (
 
 	"github.com/redis/go-redis/v9"
 	"github.com/weir-tasks/weir/internal/gate"
+	"github.com/weir-tasks/weir/internal/lane"
 	"github.com/weir-tasks/weir/internal/queue"
 	"google.golang.org/protobuf/encoding/protowire"
 )
 
 const (
-	// serversKey is asynq's sorted set of its servers' keys, by when they expire: on the
-	// server's clock, in whole seconds.
+	// serversKey is asynq's sorted set of its servers' keys, by when they expire on the
+	// server's clock.
 	serversKey = "asynq:servers"
 	// heartbeatKept is how long asynq keeps what a server tells of itself every 5 s.
 	heartbeatKept = 10 * time.Second
@@ -33,10 +34,14 @@ type Seen struct {
 	Stopping bool
 	Started  time.Time // on its own clock, as all its times
 	// Ago is how long its last heartbeat is past.
-	Ago time.Duration
-	// Skew is by how much its clock is ahead of Redis', to half a second.
-	Skew  time.Duration
+	Ago   time.Duration
 	Tasks []Running // longest running first
+	// Version is its program's, Stuck how many of its handlers go on though their time is
+	// over, Skew by how much its clock is ahead of Redis'; of weir's workers, as they told
+	// some seconds ago.
+	Version string
+	Stuck   int
+	Skew    time.Duration
 }
 
 // Name is as it calls itself in outcomes, unless it was given another.
@@ -48,10 +53,31 @@ type Running struct {
 	For            time.Duration // as of the heartbeat
 }
 
-// Look lists the workers that live: by Redis' clock, whatever their own and this host's
-// say, which asynq's own list goes by.
+// Look lists the workers that live, and what they run: by Redis' clock, whatever their own
+// and this host's say, which asynq's own list goes by.
 func Look(ctx context.Context, rdb redis.UniversalClient) ([]*Seen, error) {
-	ends, err := rdb.ZRangeWithScores(ctx, serversKey, 0, -1).Result()
+	return look(ctx, rdb, true)
+}
+
+// Living is Look without tasks, of which Redis has the payloads beside the rest: it costs
+// little however much runs.
+func Living(ctx context.Context, rdb redis.UniversalClient) ([]*Seen, error) {
+	return look(ctx, rdb, false)
+}
+
+// Sum is what there is of weir's workers among all.
+func Sum(all []*Seen) (c lane.Cluster) {
+	for _, s := range all {
+		if s.Ours {
+			c.Workers++
+			c.Slots += s.Slots
+		}
+	}
+	return c
+}
+
+func look(ctx context.Context, rdb redis.UniversalClient, withTasks bool) ([]*Seen, error) {
+	servers, err := rdb.ZRange(ctx, serversKey, 0, -1).Result()
 	if err != nil {
 		return nil, fmt.Errorf("list workers: %w", err)
 	}
@@ -61,18 +87,21 @@ func Look(ctx context.Context, rdb redis.UniversalClient) ([]*Seen, error) {
 		info  *redis.StringCmd
 		left  *redis.DurationCmd
 		tasks *redis.StringSliceCmd
+		about *redis.StringCmd
 	}
-	records := make([]record, len(ends))
-	for i, z := range ends {
-		key, _ := z.Member.(string)
-		records[i] = record{pipe.Get(ctx, key), pipe.PTTL(ctx, key), pipe.HVals(ctx, strings.Replace(key, "servers", "workers", 1))}
+	records := make([]record, len(servers))
+	for i, key := range servers {
+		records[i] = record{info: pipe.Get(ctx, key), left: pipe.PTTL(ctx, key), about: pipe.Get(ctx, aboutKey(processOfServer(key)))}
+		if withTasks {
+			records[i].tasks = pipe.HVals(ctx, strings.Replace(key, "servers", "workers", 1))
+		}
 	}
 	_, _ = pipe.Exec(ctx) // each command has its own error
 	if err := now.Err(); err != nil {
 		return nil, fmt.Errorf("list workers: %w", err)
 	}
 	var all []*Seen
-	for i, r := range records {
+	for _, r := range records {
 		if errors.Is(r.info.Err(), redis.Nil) {
 			continue // it has died since, and nobody has taken it from the set
 		}
@@ -83,28 +112,28 @@ func Look(ctx context.Context, rdb redis.UniversalClient) ([]*Seen, error) {
 		if !ok {
 			continue
 		}
-		left := r.left.Val()
-		s.Ago = max(heartbeatKept-left, 0)
-		s.Skew = time.Unix(int64(ends[i].Score), 0).Sub(now.Val().Add(left)) + time.Second/2
-		for _, text := range r.tasks.Val() {
-			if t, began, ok := parseRunning([]byte(text)); ok {
-				t.For = max(now.Val().Add(settled(s.Skew)-s.Ago).Sub(began), 0)
-				s.Tasks = append(s.Tasks, t)
-			}
+		if s.Ours {
+			s.take(r.about)
 		}
-		slices.SortFunc(s.Tasks, func(a, b Running) int { return int(b.For - a.For) })
+		s.Ago = max(heartbeatKept-r.left.Val(), 0)
+		if r.tasks != nil {
+			s.runs(r.tasks.Val(), now.Val())
+		}
 		all = append(all, s)
 	}
 	slices.SortFunc(all, func(a, b *Seen) int { return strings.Compare(a.Name(), b.Name()) })
 	return all, nil
 }
 
-// settled is a skew where it is more than how finely it is known.
-func settled(skew time.Duration) time.Duration {
-	if skew.Abs() <= time.Second {
-		return 0
+// runs notes what it runs, as asynq wrote it down; now is Redis'.
+func (s *Seen) runs(texts []string, now time.Time) {
+	for _, text := range texts {
+		if t, began, ok := parseRunning([]byte(text)); ok {
+			t.For = max(now.Add(s.Skew-s.Ago).Sub(began), 0)
+			s.Tasks = append(s.Tasks, t)
+		}
 	}
-	return skew
+	slices.SortFunc(s.Tasks, func(a, b Running) int { return int(b.For - a.For) })
 }
 
 // parseServer reads asynq's ServerInfo.

@@ -77,7 +77,12 @@ func (f *fixture) worker(o Options) *Worker {
 // batch makes a batch of n tasks, its lanes in turns, and seals it.
 func (f *fixture) batch(name string, typ *tasks.Type, n int64, lanes ...string) {
 	f.t.Helper()
-	if made, err := f.ledger.Create(f.ctx, name, someOptions); !made || err != nil {
+	f.batchOf(name, someOptions, typ, n, lanes...)
+}
+
+func (f *fixture) batchOf(name string, o batch.Options, typ *tasks.Type, n int64, lanes ...string) {
+	f.t.Helper()
+	if made, err := f.ledger.Create(f.ctx, name, o); !made || err != nil {
 		f.t.Fatal(made, err)
 	}
 	for seq := range n {

@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hibiken/asynq"
@@ -58,6 +59,10 @@ type Options struct {
 	RequireSignature bool
 	// Observe, if set, is told of every attempt's end.
 	Observe func(attempt.Attempt)
+	// Started, if set, is told of each task's first attempt: its type, and how long it waited.
+	Started func(taskType string, wait time.Duration)
+	// Rescued, if set, hears of the tasks of dead workers that this one has seen to.
+	Rescued func(fate rescue.Fate, n int)
 	// Watch, if set, hears what happens in the lanes.
 	Watch lane.Watcher
 	// Trouble, if set, hears when Redis does not answer, and, with a nil error, when
@@ -91,6 +96,7 @@ type Worker struct {
 	cancel  context.CancelFunc
 	others  sync.WaitGroup
 	stop    sync.Once
+	phase   atomic.Int32
 	gone    chan struct{} // closed when all has stopped
 }
 
@@ -143,11 +149,11 @@ func New(rdb, fast redis.UniversalClient, ledger *batch.Ledger, o Options) (*Wor
 		Ahead:   func(ids []string) []any { return w.runner.Ahead(ids) },
 	})
 	w.runner = attempt.New(attempt.Options{
-		Worker: w.Name(), Ledger: ledger, Gate: w.gate, Log: o.Log, Observe: o.Observe, Trouble: o.Trouble,
+		Worker: w.Name(), Ledger: ledger, Gate: w.gate, Log: o.Log, Observe: o.Observe, Started: o.Started, Trouble: o.Trouble,
 		Egress: guard, Verify: verifier(o), Secrets: secrets,
 	})
 	w.rescuer = rescue.New(rdb, rescue.Options{
-		Name: w.Name(), Ledger: ledger, Mark: w.gate.Mark(), Beat: w.gate.Alive, Lanes: w.gate.Lanes, Log: o.Log,
+		Name: w.Name(), Ledger: ledger, Mark: w.gate.Mark(), Beat: w.gate.Alive, Lanes: w.gate.Lanes, Rescued: o.Rescued, Log: o.Log,
 	})
 	if o.Name != "" {
 		w.named = newNamed(rdb, o.Name, w.gate.Mark(), o.Log)
@@ -239,10 +245,12 @@ func (w *Worker) Start() error {
 	w.others.Go(func() { lane.Sweep(ctx, w.fast, w.id, w.opts.Log) })
 	w.clock.look(ctx)
 	w.others.Go(func() { w.clock.run(ctx) })
+	w.others.Go(func() { w.tell(ctx) })
 	w.gate.Start()
 	if err := w.server.Start(w.runner); err != nil {
 		return errors.Join(fmt.Errorf("start asynq: %w", err), w.Stop())
 	}
+	w.phase.CompareAndSwap(starting, running)
 	return nil
 }
 
@@ -272,6 +280,7 @@ func (w *Worker) Stop() error {
 func (w *Worker) halt(ctx context.Context) error {
 	gateCtx, cancel := context.WithTimeout(ctx, graceToStop/2)
 	defer cancel()
+	w.phase.Store(stopping)
 	err := w.gate.Stop(gateCtx)
 	go func() {
 		defer close(w.gone)
@@ -291,30 +300,26 @@ func (w *Worker) stopOthers() {
 type Stat struct {
 	InFlight int // handlers that run, stuck ones too
 	Stuck    int
+	Slots    int // how many may run
 	Lanes    []lane.Stat
+	Gate     gate.Stat
 	// Clock is by how much this host's clock is ahead of Redis', as last compared.
 	Clock time.Duration
 }
 
 // Stat tells how the worker stands.
 func (w *Worker) Stat() Stat {
-	return Stat{InFlight: w.lanes.InFlight(), Stuck: w.runner.Stuck(), Lanes: w.lanes.Stats(), Clock: time.Duration(w.clock.offset.Load())}
+	return Stat{
+		InFlight: w.lanes.InFlight(), Stuck: w.runner.Stuck(), Slots: w.opts.Concurrency, Lanes: w.lanes.Stats(),
+		Gate: w.gate.Stat(), Clock: time.Duration(w.clock.offset.Load()),
+	}
 }
 
 // Took is how long tasks of a lane take in this worker, of late, or 0 if that is not known.
 func (w *Worker) Took(name string) time.Duration { return w.lanes.Took(name) }
 
-// Cluster is the workers that live, as asynq's own record has them.
-func Cluster(rdb redis.UniversalClient) (c lane.Cluster, err error) {
-	servers, err := asynq.NewInspectorFromRedisClient(rdb).Servers()
-	if err != nil {
-		return c, fmt.Errorf("list workers: %w", err)
-	}
-	for _, s := range servers {
-		if _, ours := s.Queues[gate.Placeholder]; ours {
-			c.Workers++
-			c.Slots += s.Concurrency / overlap
-		}
-	}
-	return c, nil
+// Cluster is the workers that live, as Look sees them.
+func Cluster(ctx context.Context, rdb redis.UniversalClient) (lane.Cluster, error) {
+	all, err := Living(ctx, rdb)
+	return Sum(all), err
 }

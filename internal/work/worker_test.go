@@ -39,13 +39,22 @@ func TestAWorkerRunsABatch(t *testing.T) {
 			}
 			return in.N * 2, nil
 		})
-		var observed atomic.Int64
+		var observed, aged, started atomic.Int64
 		fast, err := c.AutoPipeline() // as package weir does it
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer fast.Close()
-		w, err := New(c, fast, batch.NewLedger(fast), Options{Concurrency: 8, Observe: func(attempt.Attempt) { observed.Add(1) }})
+		w, err := New(c, fast, batch.NewLedger(fast), Options{
+			Concurrency: 8,
+			Observe: func(a attempt.Attempt) {
+				observed.Add(1)
+				if a.Age >= a.Took && a.Age > 0 {
+					aged.Add(1)
+				}
+			},
+			Started: func(string, time.Duration) { started.Add(1) },
+		})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -71,6 +80,9 @@ func TestAWorkerRunsABatch(t *testing.T) {
 			t.Errorf("%d outcomes", len(seen))
 		}
 		conntest.Eventually(t, 10*time.Second, "every attempt is observed", func(context.Context) bool { return observed.Load() == n+n/50 })
+		if s := w.Stat(); aged.Load() != n || started.Load() != n || s.Gate.Taken != n+n/50 || s.Gate.Held || s.Slots != 8 {
+			t.Errorf("%d have an age, %d were started, %+v", aged.Load(), started.Load(), s)
+		}
 		if i, err := f.ledger.Info(f.ctx, "b"); err != nil || i.OK != 90 || i.Failed != 10 || i.Retries != 2 {
 			t.Errorf("%+v, %v", i, err)
 		}

@@ -64,7 +64,7 @@ func (f *facts) checkpointHonest(v *finding) {
 }
 
 // batchKeys are what a done batch may leave, and it goes by itself.
-var batchKeys = []string{"batch", "out", "dead", "lanes", "bits:"}
+var batchKeys = []string{"batch", "out", "dead", "lanes", "tries", "expect", "bits:"}
 
 // sweep looks at every key there is.
 func (f *facts) sweep(ctx context.Context) error {
@@ -135,7 +135,7 @@ func (f *facts) unexpected(ctx context.Context, k string) (string, error) {
 		return "", nil // of lanes, whatever becomes of batches
 	case strings.HasPrefix(k, "weir:{") && (strings.HasSuffix(k, "}:rescuer") || strings.HasSuffix(k, "}:flow") || strings.HasSuffix(k, "}:flow:v")):
 		return f.unlessItExpires(ctx, k)
-	case strings.HasPrefix(k, "asynq:servers:{"), strings.HasPrefix(k, "asynq:workers:{"):
+	case k == "weir:{telemetry}:speaker", strings.HasPrefix(k, "weir:{workers}:about:"), strings.HasPrefix(k, "asynq:servers:{"), strings.HasPrefix(k, "asynq:workers:{"):
 		return f.unlessItExpires(ctx, k)
 	}
 	_, rest, _ := strings.Cut(k, "}:")

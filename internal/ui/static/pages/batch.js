@@ -15,6 +15,7 @@ export function show(main, what, name) {
   const facts = new Facts([["pace", "rate"], ["eta", "done in"], ...counts.map((c) => [c, c]), ["retries", "retries so far"], ["deadline", "deadline in"]]);
   const progress = bar(true);
   const share = el("span", { class: "percent" });
+  const how = el("p", { class: "sub" });
   const buttons = {
     pause: el("button", { type: "button", text: "Pause", hidden: true, onclick: () => pause(name) }),
     resume: el("button", { type: "button", text: "Resume", hidden: true, onclick: () => resume(name) }),
@@ -41,7 +42,7 @@ export function show(main, what, name) {
 
   main.replaceChildren(
     el("div", { class: "row apart" }, el("h1", {}, name, " ", state), el("div", { class: "row" }, ...(what.actions ? Object.values(buttons) : []))),
-    sub, share, progress.node, facts.node,
+    sub, share, progress.node, facts.node, how,
     el("div", { class: "plots" }, ...plots.map((p) => p.node)),
     letters.node,
     el("h2", { text: "One task" }), find,
@@ -54,7 +55,8 @@ export function show(main, what, name) {
     const retries = many(v.attempts, "attempt");
     text(sub, `${v.type}, lane ${v.lane || "of each task"}, priority ${v.priority}, ${retries} of ${ms(v.timeout_ms)} at most, created ${when(Date.parse(v.created))}, input: ${v.input}`);
     const done = v.ok + v.failed + v.cancelled;
-    text(share, v.n !== null ? `${percent(done, v.n)} of ${count(v.n)}` : `${count(done)} of ${count(v.read)} read so far; how many there will be is not known yet`);
+    text(share, v.n !== null ? `${percent(done, v.n)} of ${count(v.n)}` : `${count(done)} of ${count(v.read)} read so far`);
+    text(how, v.over || !v.eta_how ? "" : `Done in: ${v.eta_how}.`);
     progress.update(v);
     facts.set("pace", v.over ? dash : rate(v.rate_now));
     facts.set("eta", v.over ? dash : seconds(v.eta_seconds));

@@ -79,7 +79,13 @@ function columns(what) {
       },
     },
     { title: "Rate", num: true, show: (cell, b) => text(cell, b.over ? dash : rate(b.rate)) },
-    { title: "Done in", num: true, show: (cell, b) => text(cell, b.over ? dash : seconds(b.eta_seconds)) },
+    {
+      title: "Done in", num: true,
+      show(cell, b) {
+        text(cell, b.over ? dash : seconds(b.eta_seconds));
+        cell.title = b.eta_how;
+      },
+    },
     { title: "ok", num: true, show: (cell, b) => text(cell, count(b.ok)) },
     {
       title: "failed", num: true,

@@ -1,17 +1,8 @@
 // One task's story, as far as Redis still knows it.
 
 import { el, text } from "../dom.js";
-import { clock, many, ms, seconds, when } from "../format.js";
+import { clock, many, ms, when } from "../format.js";
 import { get, trouble } from "../net.js";
-
-const places = {
-  unread: "Not enqueued yet: its record is not read, or waits in its producer for room in its lane.",
-  pending: "Waits in its lane.",
-  scheduled: "Is for later: it was put off, or its batch is paused.",
-  retry: "Waits for its next attempt.",
-  active: "Is with a worker.",
-  missing: "Missing: it was enqueued, has no outcome, and is in none of its batch's lanes. The batch's command, or producer repair, enqueues it again.",
-};
 
 export function show(main, what, name, seq) {
   document.title = `${name} ${seq} - weir`;
@@ -57,7 +48,10 @@ function steps(s) {
   if (s.enqueued_ms) step("Enqueued", `${when(s.enqueued_ms)}, into lane `, el("a", { href: "/lanes/" + encodeURIComponent(s.lane), text: s.lane }));
   else if (s.lane) step("Enqueued", "into lane ", el("a", { href: "/lanes/" + encodeURIComponent(s.lane), text: s.lane }));
   if (s.wait_ms >= 0) step("First started", `${ms(s.wait_ms)} after it was enqueued`);
-  if (s.tries > 0) {
+  for (const t of s.attempts || []) {
+    step(`Attempt ${t.attempt} failed`, `${when(t.at_ms)}${t.class === "exhausted" ? "" : ", " + t.class}, after ${ms(t.ms)} on ${t.worker}`, el("p", { class: "bad", text: t.error }));
+  }
+  if (s.tries > (s.attempts || []).length) {
     step(many(s.tries, "attempt") + " ended",
       `without an outcome${s.failed_ms ? ", the last " + when(s.failed_ms) : ""}${s.error ? ": " : ""}`, el("span", { class: "bad", text: s.error || "" }));
   }
@@ -71,10 +65,10 @@ function steps(s) {
     const by = o.attempts ? ` after ${many(o.attempts, "attempt")}; the last took ${ms(o.ms)}${o.worker ? " on " + o.worker : ""}` : o.worker ? ` by ${o.worker}` : "";
     step(title, (s.recorded_ms ? when(s.recorded_ms) : "") + by);
     if (o.error) all.at(-1).append(el("p", { class: "bad", text: o.error }));
+    if (s.do) all.at(-1).append(el("p", { text: s.do }));
     return all;
   }
-  const more = s.worker ? ` ${s.worker} runs it, for ${seconds(s.running_seconds)} at its last heartbeat.` : s.next_ms && s.place === "retry" ? ` It comes ${when(s.next_ms)}.` : "";
-  step("Now", places[s.place] + more);
+  step("Now", s.why, ...(s.do ? [el("p", { text: s.do })] : []));
   return all;
 }
 
