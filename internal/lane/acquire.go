@@ -124,7 +124,7 @@ func (s *Set) serve(l *lane) {
 	for len(l.waiters) > 0 && s.takeOf(l, 1) == 1 {
 		w := l.waiters[0]
 		l.waiters = slices.Delete(l.waiters, 0, 1)
-		l.inFlight++
+		l.out(1)
 		w.got = true
 		close(w.wake)
 	}

@@ -118,7 +118,8 @@ func (s *Set) uses(l *lane) bool {
 func (g *governing) report(ctx context.Context, name string, l *lane) {
 	s := g.set
 	s.mu.Lock()
-	local, wants := l.local, l.inFlight+l.backlog+len(l.waiters)
+	local, wants := l.local, max(l.inFlight+l.backlog+len(l.waiters), l.peak)
+	l.peak = l.inFlight
 	l.syncing = local != nil // else it is governed no more
 	s.mu.Unlock()
 	if local == nil {

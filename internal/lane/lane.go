@@ -65,6 +65,7 @@ type lane struct {
 	kind     kind
 	limit    int // in this worker; 0: none
 	inFlight int
+	peak     int             // most in flight since the last report
 	backlog  int             // tasks that wait, as last told
 	local    *governor.Local // of a governed one that is busy
 	asks     bool            // it has had no grant yet
@@ -190,9 +191,14 @@ func (s *Set) Take(name string, want int) int {
 	s.serve(l)
 	n = s.takeOf(l, n)
 	l.refused = n == 0
-	l.inFlight += n
+	l.out(n)
 	s.used += n
 	return n
+}
+
+func (l *lane) out(n int) {
+	l.inFlight += n
+	l.peak = max(l.peak, l.inFlight)
 }
 
 // takeOf takes what the lane itself allows.
