@@ -27,7 +27,8 @@
 //   - Latency. r = 1 + middle(q - b)/mu, of the quantiles 25, 50 and 75%, their baselines b
 //     and the mean service time mu: what a queue adds is the same for fast and slow. Or, if
 //     that is more, r = 1 + (q - b)/mu of the 75th, at two errors of its rank (now below,
-//     baseline above): where a cache answers most, the others see no queue. Slow start's
+//     baseline above), but at most mean/mu: where a cache answers most, the others see no queue;
+//     where there are two modes, the 75th may lie in either. Slow start's
 //     rounds are the baseline; later b falls with q, hardly rises, and is measured anew at
 //     L/2 once a minute where latency is what limits; at once where L has never been large enough
 //     to know that it began without a queue; and below 5.5, where mu < 0.5 s, after 15 s, doubling
@@ -36,24 +37,28 @@
 //   - Shrink. r > hi twice, or r >= 2: L *= clamp(hi/r, 0.6, 0.97). Where two cuts of a fifth
 //     leave r as it is, the service is slower, not queueing: b = q, most of L comes back.
 //   - Grow, when in use, on r < lo: L *= 2 in slow start (1.5 once it has refused), 1.25 L + 1 to
-//     the ceiling, else L += max(1, 0.05 L boost), at most a quarter, boost *= 1.5 a step. Half
+//     the ceiling, else L += max(1, 0.05 L boost), at most a quarter, boost *= 1.5 a step, and up
+//     to three times that where rounds are long, but not in the first step above a ceiling. Half
 //     above a ceiling of overload there is none any more: slow start again. By Little's law growth by g
 //     that lengthens the mean by more than 1 + 0.65 (g-1), beyond noise, bought nothing: the
 //     ceiling is what comes through times mu.
 //   - Overload is 503, 429, no connection, a timeout. f is its usual share, learned where L
 //     does not grow, nor cuts of the last 3 s may end it, and checked at 0.6 L. If
-//     ov > 2 nf + 2 sqrt(nf) + 0.5, n = ok + ov, L loses the ov - nf of one rest, and that is the
+//     ov > 2 nf + 2 sqrt(nf) + 0.5, n = ok + ov, L loses the ov - nf of one rest, at most half (three
+//     quarters before there is a baseline), unless it is at its lowest; and that is the
 //     ceiling: looked above after 2 to 2.5 s and 40 to 150 ok, doubling each time it is met again.
-//     A rejected permit rests for two intervals, or one latency.
+//     A rejected permit rests for two intervals, or one latency; as long it is nobody else's.
 //   - Outage. Nine tenths overload and nothing else for long: L = 0, for 0.5 s doubling to 3;
-//     then one probe, and a ramp to 0.9 of what was.
+//     then one probe, and a ramp to 0.9 of what was before the cuts that led there.
 //   - Rate, by GCRA. Headers say it. Else a Retry-After sets R: first to 0.7 of what came
 //     through; later, with the average a from the end of one pause to that of the next, to
 //     0.98 a after long pauses (a window) if R was never below, else to sqrt(a R), within 0.7
 //     and 0.95 of R. After 3 to 60 s, longer while the same R is refused, R grows by 2, 4, 8 ...
-//     32%, where R and not L is what holds requests back. Until R is known, it grows by 32%, or
-//     doubles where the first requests were refused. Where a Retry-After was of a second at most,
-//     a worker uses its tokens evenly: the service may have no room for all at once.
+//     32%, where R and not L is what holds requests back, to three times of what comes through.
+//     Until R is known, it grows by 32%, or doubles where the first requests were refused. Where a
+//     Retry-After was of a second at most, a worker uses its tokens evenly: the service may have no
+//     room for all at once. Where R is less than one an interval, a token is for who has a permit
+//     free, and who has one free asks at once.
 //   - Share. L in proportion to what each worker wants; the remainders are extras, which
 //     pass on every 2 s.
 //

@@ -182,6 +182,9 @@ func (l *Local) Done(now time.Time, r Result) (urgent bool) {
 		l.over = false
 		urgent = l.hurry(now)
 	}
+	if l.rated && l.tokens <= 0 && l.grant.Rate*l.grant.Interval.Seconds() < 1 && l.inFlight < l.permits {
+		urgent = l.hurry(now) || urgent // tokens are too few to have one ready
+	}
 	if r.Outcome == Cancelled {
 		return urgent
 	}
@@ -300,7 +303,7 @@ func (l *Local) Report(now time.Time, wants int) Report {
 	l.pass(now)
 	r := l.report
 	r.Worker, r.Epoch, r.Slots = l.worker, l.grant.Epoch, l.slots
-	r.Wants, r.InFlight = min(max(wants, 0), l.slots), l.inFlight
+	r.Wants, r.InFlight = min(max(wants, 0), l.slots), l.inFlight+len(l.rests)
 	if l.rated {
 		r.Unused = max(l.tokens, 0)
 	}

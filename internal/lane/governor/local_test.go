@@ -93,10 +93,26 @@ func TestPermitThatMetOverloadRests(t *testing.T) {
 	if why := l.Waits(at(0.5)); why != "2 permits rest after overload" {
 		t.Error(why)
 	}
+	if r := l.Report(at(0.55), 2); r.Overloads != 2 || r.Answered != 0 || r.InFlight != 2 {
+		t.Errorf("%+v", r) // no other worker is to have them meanwhile
+	}
+	l.Apply(at(0.55), open(2))
 	take(t, l, 0.905, 2, 1)
 	take(t, l, 0.915, 2, 1)
-	if r := l.Report(at(0.95), 2); r.Overloads != 2 || r.Answered != 0 {
-		t.Errorf("%+v", r)
+}
+
+func TestWhereTokensAreFewOneIsAskedForAtOnce(t *testing.T) {
+	for _, c := range []struct {
+		rate float64
+		want bool
+	}{{2, true}, {40, false}} {
+		g := open(2)
+		g.Tokens, g.Rate, g.Share = 1, c.rate, c.rate
+		l := granted(g)
+		take(t, l, 0.1, 2, 1)
+		if urgent := l.Done(at(0.15), Result{Outcome: OK, Started: at(0.1)}); urgent != c.want {
+			t.Errorf("with a rate of %v/s and no token left urgent is %v", c.rate, urgent)
+		}
 	}
 }
 

@@ -17,8 +17,8 @@ type View struct {
 	Base     time.Duration // the usual latency
 	Ratio    float64       // latency against it
 	Wait     time.Duration // until the pause or the outage's next probe
-	InFlight int
-	Wants    int // what the workers would have in flight
+	InFlight int           // and permits that rest after overload
+	Wants    int           // what the workers would have in flight
 	Workers  int
 	Why      string        // the last change, in words
 	Ago      time.Duration // when that was

@@ -41,7 +41,7 @@ type model struct {
 	again, sure, prbO     bool
 	fbN, fbOK, sd, bN, cv float64
 
-	cutT, cutN, clean, ceil, ceilU, hold, boost, refL, refM, holdX, refE float64
+	cutT, clean, ceil, ceilU, hold, boost, refL, refM, holdX, refE float64
 
 	fb, preL, preT, lastOK, cool, openU, saved float64
 	prober                                     int64
@@ -222,7 +222,7 @@ func (m *model) sync(now float64, r Report) Grant {
 		if r.Wants < r.Slots {
 			need = math.Min(need, float64(r.Wants))
 		}
-		if part == 0 {
+		if part == 0 || m.R*m.interval < 1 && r.InFlight >= permits {
 			need = 0
 		}
 		m.tat = math.Max(m.tat, now)
@@ -329,7 +329,8 @@ func (m *model) quota() {
 		}
 		m.pause = math.Max(m.pause, now+after*(1+0.05*math.Mod(math.Floor(now*1e6), 1000)/1000))
 		m.pEnd = m.pause
-	case m.R > 0 && (m.cfg.Rate == 0 || m.R < m.cfg.Rate) && m.rl && now-m.hdrT > 60 && now > m.nextR && now > m.pause:
+	case m.R > 0 && (m.cfg.Rate == 0 || m.R < m.cfg.Rate) && m.rl && now-m.hdrT > 60 && now > m.nextR && now > m.pause &&
+		m.R < 3*math.Max(1, math.Max(m.okRate, m.okS/(now-m.pEnd))):
 		step, every := math.Min(0.32, 0.02*m.rB), math.Max(math.Max(1.25, 8/m.R), m.after/2)
 		if m.guess > 0 {
 			step, every = m.guess, 1.25
@@ -401,7 +402,7 @@ func (m *model) decideState(allBusy int) {
 func (m *model) trip() {
 	if m.state == Open {
 		m.saved = m.limit
-		if m.now-m.preT < 5 {
+		if !m.calm() {
 			m.saved = math.Max(m.limit, m.preL)
 		}
 		m.why = fmt.Sprintf("outage: %d of %d failed", m.ov, m.n+m.ov)
@@ -513,13 +514,14 @@ func (m *model) slower(p [4]float64) float64 {
 // ratio is that, or what the slowest quarter says beyond doubt: where most are answered
 // from a cache, the others see no queue.
 func (m *model) ratio(q quantiles) float64 {
-	return math.Max(m.slower(q.p), 1+(q.slow-m.b[3])/m.mu)
+	mean := m.sum / float64(m.n)
+	return math.Max(m.slower(q.p), math.Min(1+(q.slow-m.b[3])/m.mu, mean/m.mu))
 }
 
 func (m *model) decide() {
 	elapsed, all := m.now-m.ws, float64(m.n+m.ov)
 	usual, ov := all*m.fb, float64(m.ov)
-	reacts := ov > 2*usual+2*math.Sqrt(usual)+0.5
+	reacts := m.limit > m.lowest && ov > 2*usual+2*math.Sqrt(usual)+0.5
 	if !m.closes(elapsed, reacts) {
 		return
 	}
@@ -569,13 +571,14 @@ func (m *model) decide() {
 func (m *model) probed(p [4]float64) {
 	m.prb = false
 	m.probedOverload()
+	m.prbT = m.now
 	if m.n < 10 {
 		return
 	}
 	r := m.slower(p)
 	se := 1.25 * m.sd * math.Sqrt(1/float64(m.n)+1/m.bN)
 	fell := r < math.Min(0.8, math.Exp(-2*se))
-	m.prbT, m.prbH = m.now, math.Min(120, 2*m.prbH)
+	m.prbH = math.Min(120, 2*m.prbH)
 	if fell {
 		m.prbH = 15
 	}
@@ -626,22 +629,20 @@ func middle(a, b, c float64) float64 {
 }
 
 // calm says that the last cut is long ago.
-func (m *model) calm() bool { return m.now-m.cutN > 2 && m.okC > 60 }
+func (m *model) calm() bool { return m.now-m.preT > 2 && m.okC > 60 }
 
 func (m *model) cutOverload(elapsed, share float64) {
 	before, limit := m.limit, m.limit
-	rest := math.Max(2*m.interval, m.base)
+	rest, most := math.Max(2*m.interval, m.base), 0.5
 	if m.base == 0 {
-		rest = 1
+		rest, most = 1, 0.75
 	}
-	cut := clampF((float64(m.ov)-m.fb*float64(m.n+m.ov))/math.Max(1, elapsed/rest)/m.limit, 0.03, 0.5)
-	if m.now-m.preT > 5 {
-		m.preL, m.preT = m.limit, m.now
-	}
+	cut := clampF((float64(m.ov)-m.fb*float64(m.n+m.ov))/math.Max(1, elapsed/rest)/m.limit, 0.03, most)
 	if m.calm() {
-		m.cutT = m.now
+		m.cutT, m.preL = m.now, 0
 	}
-	m.cutN = m.now
+	m.preL = math.Max(m.preL, m.limit)
+	m.preT = m.now
 	limit *= 1 - cut
 	if m.ceil > 0 && before > 0.9*m.ceil && before < math.Max(1.3*m.ceil, m.ceil+1.6) {
 		limit = math.Min(limit, math.Max(m.ceil, m.clean))
@@ -808,7 +809,11 @@ func (m *model) grow() {
 		if float64(m.peak) >= math.Floor(m.limit) {
 			m.clean = m.limit
 		}
-		m.set(m.limit+math.Max(1, m.limit*math.Min(0.25, 0.05*m.boost*clampF((m.now-m.ws)/2, 1, 3))), "probes upwards")
+		faster := clampF((m.now-m.ws)/2, 1, 3)
+		if m.limit <= m.ceil {
+			faster = 1
+		}
+		m.set(m.limit+math.Max(1, m.limit*math.Min(0.25, 0.05*m.boost*faster)), "probes upwards")
 		m.boost *= 1.5
 		if m.ceil > 0 && m.limit > math.Max(1.5*m.ceil, m.ceil+2.5) {
 			m.ceil, m.hold = 0, 2

@@ -61,7 +61,7 @@ type Report struct {
 	Epoch  int64  // of the last Grant; 0 for none
 
 	Wants    int // tasks it would have in flight if it could, of its Slots
-	InFlight int
+	InFlight int // and permits that rest after overload
 	Slots    int
 	Unused   int // tokens it has not used
 

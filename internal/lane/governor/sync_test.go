@@ -235,6 +235,64 @@ func TestRateIsSharedByAllWorkers(t *testing.T) {
 	})
 }
 
+func TestWhereTokensAreFewTheyAreForWhoHasAPermitFree(t *testing.T) {
+	onBoth(t, func(l *lab) {
+		l.configure(Config{Rate: 2, Limit: 10})
+		l.sync("a")
+		if g := l.sync("b"); g.Tokens != 0 {
+			t.Fatalf("%+v", g) // a has the first
+		}
+		l.now += 0.5
+		if g := l.sync("a", has(5)); g.Permits != 5 || g.Tokens != 0 {
+			t.Errorf("with all permits in flight %+v", g)
+		}
+		if g := l.sync("b"); g.Permits != 5 || g.Tokens != 1 {
+			t.Errorf("with permits free %+v", g)
+		}
+	})
+}
+
+// A service that still answers what it has begun, and refuses all else, is in an outage
+// only after the limit was cut for long.
+func TestRampGoesToTheLimitBeforeTheCuts(t *testing.T) {
+	onBoth(t, func(l *lab) {
+		g := l.sync("a")
+		busy := 0
+		step := func(replies, overloads int) {
+			l.now += 0.5
+			g = l.sync("a", knows(g.Epoch), has(busy), func(r *Report) {
+				r.Wants, r.Slots, r.Answered, r.Overloads = 200, 200, replies, overloads
+				for range replies {
+					r.Samples.Add(50 * time.Millisecond)
+				}
+			})
+			busy = g.Permits
+		}
+		for g.Limit < 100 {
+			step(150, 0)
+		}
+		before := g.Limit
+		for range 16 { // 8 s
+			step(1, 10)
+		}
+		after := g.Limit
+		for range 6 {
+			step(0, 3)
+		}
+		if after > before/2 || g.State != Outage && g.State != Probing {
+			t.Fatalf("limit %d, then %d: %+v", before, after, g)
+		}
+		for range 20 {
+			if step(1, 0); g.State == Open {
+				break
+			}
+		}
+		if want := fmt.Sprintf("recovered, ramp to %.0f", 0.9*float64(before)); !strings.HasPrefix(g.Why, want[:len(want)-1]) {
+			t.Errorf("%q, want about %q", g.Why, want)
+		}
+	})
+}
+
 func TestWhatANewerVersionWroteIsRefused(t *testing.T) {
 	onBoth(t, func(l *lab) {
 		l.rdb.HSet(l.ctx, configKey("x"), "format", Format+1)

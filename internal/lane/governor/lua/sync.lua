@@ -3,7 +3,7 @@
 -- KEYS[2] weir:{LANE}:flow:v       (hash: what of it people read, written when it changes)
 -- KEYS[3] weir:{LANE}:flow:config  (hash: what the operator wants)
 -- ARGV[1] the worker, unique per start  ARGV[2] the epoch it knows, 0 for none
--- ARGV[3] how many tasks it wants in flight  ARGV[4] has in flight  ARGV[5] could have
+-- ARGV[3] how many tasks it wants in flight  ARGV[4] has, with permits at rest  ARGV[5] could have
 -- ARGV[6] tokens it has not used  ARGV[7] replies since its last report that were no overload
 -- Of requests of that epoch: ARGV[8] replies  ARGV[9] overloads  ARGV[10] the sum of the replies'
 -- latencies  ARGV[11] of their squares (s)  ARGV[12] their histogram, "bucket:count,..."
@@ -70,7 +70,7 @@ local function fresh(limit, rate)
     -- growth: the ceiling, until when and replies since; steps, what the last growth bought
     ceil = 0, ceilU = 0, okC = 0, clean = 0, hold = 2, boost = 1, refL = 0, refM = 0, refE = 0, holdX = 0,
     -- overload: its background share; the limit before; outages; how many since the last reply
-    bad = 0, fb = 0, fbN = 0, fbOK = now, cutT = 0, cutN = 0, preL = 0, preT = 0, lastOK = now, cool = 0.5, openU = 0, saved = 0, prober = 0,
+    bad = 0, fb = 0, fbN = 0, fbOK = now, cutT = 0, preL = 0, preT = 0, lastOK = now, cool = 0.5, openU = 0, saved = 0, prober = 0,
     -- quota
     R = rate, cfgR = 0, minR = 0, tat = 0, pause = 0, pEnd = 0, okS = 0, lastEv = 0, nextR = 0, rH = 20, rB = 1,
     okRate = 0, okT = now, okN = 0, hdrT = 0, rl = 0, guess = 0, refused = 0, after = 0,
@@ -87,7 +87,7 @@ if not s or s.v < VERSION then
 elseif now < s.act - LEASE then
   s, lapsed = fresh(s.L, s.R), true      -- another Redis, whose clock is behind
 end
-s.clean, s.cutT, s.cutN = s.clean or 0, s.cutT or 0, s.cutN or 0 -- an earlier weir did not have them
+s.clean, s.cutT = s.clean or 0, s.cutT or 0 -- an earlier weir did not have them
 s.prbT, s.prbH = s.prbT or 0, s.prbH or 15
 now = max(now, s.act)
 local interval = max(INTERVAL, PER_WORKER * s.wn)
@@ -216,7 +216,8 @@ elseif after > 0 then
   s.pause = max(s.pause, now + after * (1 + 0.05 * (floor(now * 1e6) % 1000) / 1000))
   s.pEnd = s.pause
 elseif s.R > 0 and (cfg.rate == 0 or s.R < cfg.rate) and s.rl == 1
-  and now - s.hdrT > 60 and now > s.nextR and now > s.pause then
+  and now - s.hdrT > 60 and now > s.nextR and now > s.pause
+  and s.R < 3 * max(1, s.okRate, s.okS / (now - s.pEnd)) then -- far above what comes through it holds nothing back
   -- A few requests show what a rate does; in a long window it shows late.
   local step, every = min(0.32, 0.02 * s.rB), max(1.25, 8 / s.R, s.after / 2)
   if s.guess > 0 then step, every = s.guess, 1.25 end
@@ -227,10 +228,15 @@ end
 
 -- ---- the limit
 
+-- The last cut is long ago: the next one is the first of its own.
+local function calm()
+  return now - s.preT > 2 and s.okC > 60
+end
+
 local function trip()
   if s.st == OPEN then
     s.saved = s.L
-    if now - s.preT < 5 then s.saved = max(s.L, s.preL) end
+    if not calm() then s.saved = max(s.L, s.preL) end
     why = string.format('outage: %d of %d failed', s.ov, s.n + s.ov)
   end
   s.st, s.openU = OUTAGE, now + max(after, s.cool)
@@ -271,9 +277,9 @@ local function slower(p)
 end
 
 -- That, or what the slowest quarter says beyond doubt: where most are answered from a cache,
--- the others see no queue.
+-- the others see no queue. But no more than the mean says: the quarter may lie between two modes.
 local function ratio(p)
-  return max(slower(p), 1 + (p.slow - s.b4) / s.mu)
+  return max(slower(p), min(1 + (p.slow - s.b4) / s.mu, s.sum / s.n / s.mu))
 end
 
 -- Nothing has come back for longer than a request of those seen would take.
@@ -326,19 +332,14 @@ local function closes(elapsed, reacts)
   return elapsed >= max(8, 4 * longest) * few
 end
 
--- The last cut is long ago: the next one is the first of its own.
-local function calm()
-  return now - s.cutN > 2 and s.okC > 60
-end
-
 local function cut_overload(elapsed, share)
   local before, limit = s.L, s.L
   -- A rejected permit rests, so rejections per rest are the excess.
-  local rest = s.base == 0 and 1 or max(2 * interval, s.base)
-  local cut = clamp((s.ov - s.fb * (s.n + s.ov)) / max(1, elapsed / rest) / s.L, 0.03, 0.5)
-  if now - s.preT > 5 then s.preL, s.preT = s.L, now end
-  if calm() then s.cutT = now end
-  s.cutN = now
+  local rest, most = max(2 * interval, s.base), 0.5
+  if s.base == 0 then rest, most = 1, 0.75 end
+  local cut = clamp((s.ov - s.fb * (s.n + s.ov)) / max(1, elapsed / rest) / s.L, 0.03, most)
+  if calm() then s.cutT, s.preL = now, 0 end
+  s.preT, s.preL = now, max(s.preL, s.L)
   limit = limit * (1 - cut)
   if s.ceil > 0 and before > 0.9 * s.ceil and before < max(1.3 * s.ceil, s.ceil + 1.6) then
     -- The same ceiling again. Each look above it costs a rejection or two, of which a
@@ -421,7 +422,8 @@ local function grow()
     set(s.L * (s.preT > 0 and 1.5 or 2), 'slow start')
   else
     if s.peak >= floor(s.L) then s.clean = s.L end
-    local faster = clamp((now - s.ws) / 2, 1, 3) -- where rounds are long
+    -- Where rounds are long; but the first look above a ceiling is a small one.
+    local faster = s.L > s.ceil and clamp((now - s.ws) / 2, 1, 3) or 1
     set(s.L + max(1, s.L * min(0.25, 0.05 * s.boost * faster)), 'probes upwards')
     s.boost = s.boost * 1.5
     if s.ceil > 0 and s.L > max(1.5 * s.ceil, s.ceil + 2.5) then -- it is none any more
@@ -509,13 +511,13 @@ end
 -- A round at half the load measures the baseline. Where latency fell with the load, the
 -- baseline had a queue in it, and may still: half again.
 local function probed(p)
-  s.prb = 0
+  s.prb, s.prbT = 0, now
   probed_overload()
   if s.n < 10 then return end
   local r = slower(p)
   local se = 1.25 * s.sd * sqrt(1 / s.n + 1 / s.bN)
   local fell = r < min(0.8, exp(-2 * se))
-  s.prbT, s.prbH = now, fell and 15 or min(120, 2 * s.prbH)
+  s.prbH = fell and 15 or min(120, 2 * s.prbH)
   if not fell then -- then it is as good as it has samples
     local weight = min(1, s.n / 30)
     p = {s.b1 + weight * (p[1] - s.b1), s.b2 + weight * (p[2] - s.b2),
@@ -533,7 +535,7 @@ end
 local function decide()
   local elapsed, all = now - s.ws, s.n + s.ov
   local usual = all * s.fb
-  local reacts = s.ov > 2 * usual + 2 * sqrt(usual) + 0.5
+  local reacts = s.L > LOWEST and s.ov > 2 * usual + 2 * sqrt(usual) + 0.5
   if not closes(elapsed, reacts) then return end
   if all == 0 then
     if dead() and (s.bad >= 3 or s.peak >= 3 and s.peak >= 0.5 * s.L) then trip() else new_round() end
@@ -660,6 +662,8 @@ if s.R > 0 then
   rate = s.R * part
   local burst = cfg.burst > 0 and cfg.burst or max(1, s.R * 2 * interval)
   local need = part > 0 and max(1, ceil(s.R * interval * 1.2 * part)) or 0
+  -- Where they are few, one that waits for a permit would be missing elsewhere.
+  if s.R * interval < 1 and busy >= permits then need = 0 end
   -- Slots that are all wanted are used more than once until the next call.
   if wants < slots then need = min(need, wants) end
   s.tat = max(s.tat, now)
