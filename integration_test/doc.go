@@ -46,6 +46,7 @@
 //	                                            TestWhereOthersReachItTheWebUIOnlyShows
 //	each alert fires by its fault               TestEachAlertFiresByItsFault (Prometheus)
 //	metrics and health are true                 TestAWorkerSaysWhyItIsNotReady
+//	                                            TestAWorkerSaysThatItWaitsForRedis
 //	                                            TestHistogramsAreOfPickupRunAndAge
 //	                                            TestAProducerServesItsMetrics
 //	deploy/ fits the commands                   TestAlertsAreRulesThatFireWhenTheyShould
