@@ -297,7 +297,7 @@ func TestWhatIsWrongWithWorkersIsFound(t *testing.T) {
 		found := made(t, c, workers)
 		return len(found) == 1 && found[0].Level == Warning && strings.Contains(found[0].What, "1 stuck handlers")
 	})
-	c.Redis().Set(t.Context(), "weir:{workers}:about:h:1", `{"version":"v0.0.1"}`, 0)
+	c.Redis().Set(t.Context(), "weir:{workers}:about:h:1:x", `{"version":"v0.0.1"}`, 0)
 	c.Redis().ZAdd(t.Context(), "asynq:servers", redis.Z{Member: "asynq:servers:{h:1:x}", Score: float64(time.Now().Add(9 * time.Second).Unix())})
 	mine, err := c.Redis().ZRange(t.Context(), "asynq:servers", 0, -1).Result()
 	if err != nil || len(mine) != 2 {
@@ -313,10 +313,11 @@ func TestWhatIsWrongWithWorkersIsFound(t *testing.T) {
 	c.Redis().Set(t.Context(), "asynq:servers:{h:1:x}", other, 10*time.Second)
 	wants(t, made(t, c, workers), Warning, "workers of 2 versions run: ")
 	c.Redis().ZRem(t.Context(), "asynq:servers", "asynq:servers:{h:1:x}")
+	about := "weir:{workers}:about:" + strings.Trim(strings.TrimPrefix(server, "asynq:servers:"), "{}")
 	clocks := func(d *doctor) func(context.Context) error { return d.clocks }
 	for ahead, level := range map[time.Duration]Level{5 * time.Second: Warning, time.Minute: Problem} {
 		conntest.Eventually(t, 20*time.Second, "a clock that is ahead is found", func(ctx context.Context) bool { // the worker may set it right
-			c.Redis().Set(ctx, "weir:{workers}:about:"+work.Name(), fmt.Sprintf(`{"skew":%d}`, ahead), time.Minute)
+			c.Redis().Set(ctx, about, fmt.Sprintf(`{"skew":%d}`, ahead), time.Minute)
 			found := made(t, c, clocks)
 			return len(found) == 1 && found[0].Level == level && strings.Contains(found[0].What, "the clock of worker")
 		})
