@@ -75,7 +75,11 @@
 //	                                            TestARescuedTaskStaysInItsTrace
 //	                                            TestADeadCollectorHurtsNothing
 //	batches at their times, each once           TestEveryDueRunIsOneBatchWhateverDies
+//	                                            TestMissedRunsAreMadeUpForByThePolicy
+//	                                            TestASchedulesDaemonWaitsForRedis
 //	                                            TestRunsOfAScheduleDoNotOverlap
+//	                                            TestRunsOfAScheduleHaveTheirDeadline
+//	                                            TestRunsOfAScheduleAreSigned
 //	                                            TestTasksAreDueLater
 //	                                            TestWrongSchedulesAreRefused
 //	payloads are not logged                     TestPayloadsAreNotLogged
