@@ -40,6 +40,7 @@
 //	what was lost is enqueued again             TestRepairEnqueuesWhatIsMissing
 //	a batch is paused, has a deadline           TestAPausedBatchGoesOnWhenItIsResumed
 //	                                            TestADeadlineEndsABatch
+//	a broken batch hides no other               TestStatusShowsTheOthersBesideABrokenBatch
 //	a browser shows and operates a run          TestTheWebUIShowsAndOperatesARun
 //	                                            TestTheWebUIOpensABatchOf100000Failures
 //	                                            TestRunServesTheWebUI

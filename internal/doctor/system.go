@@ -436,18 +436,18 @@ func (d *doctor) batches(ctx context.Context) error {
 		if i == nil {
 			continue // removed since it was listed
 		}
-		if i.Unreadable != nil {
-			wrong.found(Problem, "upgrade this program, or look at its record: redis-cli HGETALL weir:{"+i.Name+"}:batch", "batch %s cannot be read: %v", i.Name, i.Unreadable)
+		if unreadable(i.Unreadable, wrong) {
 			continue
 		}
 		if !i.Complete() {
 			open++
 		}
 		tasks += i.Enqueued()
-		if err := d.account(ctx, i, wrong); err != nil && !errors.Is(err, batch.ErrNotFound) {
-			return err
+		err := d.account(ctx, i, wrong)
+		if err == nil {
+			err = d.tended(ctx, i, idle)
 		}
-		if err := d.tended(ctx, i, idle); err != nil {
+		if err != nil && !errors.Is(err, batch.ErrNotFound) && !unreadable(batch.Unreadable(i.Name, err), wrong) {
 			return err
 		}
 	}
@@ -462,6 +462,16 @@ func (d *doctor) batches(ctx context.Context) error {
 	}
 	d.fine("%d batches, %d of them not over; each of the %d tasks that were enqueued has its outcome or its place%s", len(infos), open, tasks, more)
 	return nil
+}
+
+// unreadable notes that a batch cannot be read, if that is what err says.
+func unreadable(err error, wrong *few) bool {
+	var u *batch.UnreadableError
+	if !errors.As(err, &u) {
+		return false
+	}
+	wrong.found(Problem, u.Remedy, "batch %s cannot be read: %v", u.Name, u.Err)
+	return true
 }
 
 // account adds a batch up: what was enqueued has an outcome or a place in Redis, and the
