@@ -244,18 +244,18 @@ func TestEnterIsAboutTheRowThatWasChosen(t *testing.T) {
 	s.fresh()
 	rows := s.names()
 	remove := func(name string) { s.c.Redis().Del(t.Context(), "weir:{"+name+"}:batch") }
-	s.presses("down", "down")
+	s.presses("down")
 	remove(rows[0])
 	s.fresh()
-	if text := s.shows("2 batches"); strings.Contains(text, rows[0]) || s.at.row != 1 {
+	if text := s.shows("2 batches"); strings.Contains(text, rows[0]) || s.at.row != 0 {
 		t.Errorf("row %d is chosen of:\n%s", s.at.row, text)
 	}
 	s.presses("enter")
-	s.shows(rows[2] + " running")
+	s.shows(rows[1] + " running")
 	s.presses("esc")
 	s.fresh()
 
-	remove(rows[2]) // the list on the screen still has it
+	remove(rows[1]) // the list on the screen still has it
 	look := ui.NewLook(s.c)
 	t.Cleanup(look.Close)
 	s.from = look
@@ -267,22 +267,22 @@ func TestEnterIsAboutTheRowThatWasChosen(t *testing.T) {
 	s.shows("gone, or never there: ")
 	s.presses("esc", "esc")
 	s.fresh()
-	if text := s.shows("1 batches", rows[1], "as of "); s.at.row != 0 || strings.Contains(text, "gone") {
+	if text := s.shows("1 batches", rows[2], "as of "); s.at.row != 0 || strings.Contains(text, "gone") {
 		t.Errorf("row %d is chosen of:\n%s", s.at.row, text)
 	}
 	s.presses("enter")
-	s.shows(rows[1] + " running")
+	s.shows(rows[2] + " running")
 
 	s.presses("t", "0", "enter")
-	s.shows("task 0 of batch " + rows[1])
+	s.shows("task 0 of batch " + rows[2])
 	s.presses("esc", "t", "7", "enter", "esc", "t", "0", "enter")
-	_, cmd := s.goTo(place{view: "task", name: rows[1], seq: 7}) // which has not been read yet
+	_, cmd := s.goTo(place{view: "task", name: rows[2], seq: 7}) // which has not been read yet
 	if text := s.shows("reading"); strings.Contains(text, "task 0") {
 		t.Errorf("another task's story:\n%s", text)
 	}
 	s.gets(cmd())
-	s.shows("task 7 of batch " + rows[1])
-	remove(rows[1])
+	s.shows("task 7 of batch " + rows[2])
+	remove(rows[2])
 	s.fresh()
 	s.shows("as of ", "gone, or never there: ") // beside the last picture
 }
