@@ -61,6 +61,9 @@ type Options struct {
 	SignFor  time.Duration
 	// Unchecked opens a Redis that is not fit, too: for programs that tell what is wrong.
 	Unchecked bool
+	// Unreached, if set, hears of each try of Open to reach Redis that failed, and of the
+	// wait until the next one.
+	Unreached func(err error, next time.Duration)
 }
 
 // Keys sign tasks and verify their signatures.
@@ -118,7 +121,13 @@ func (c *Client) connect(ctx context.Context) (err error) {
 	if c.rdb, err = conn.Open(c.opts.URL); err != nil {
 		return err
 	}
-	if err := conn.Ready(ctx, c.rdb, c.opts.URL, c.trouble.Tell); err != nil {
+	unreached := func(err error, next time.Duration) {
+		c.trouble.Tell(err, next)
+		if c.opts.Unreached != nil {
+			c.opts.Unreached(err, next)
+		}
+	}
+	if err := conn.Ready(ctx, c.rdb, c.opts.URL, unreached); err != nil {
 		return err
 	}
 	c.trouble.Tell(nil, 0)

@@ -340,6 +340,44 @@ func TestAWorkerSaysWhyItIsNotReady(t *testing.T) {
 	w.wait().exits(t, 0)
 }
 
+// A worker that waits for Redis from its start says so where it is asked, and is alive; when
+// Redis comes it is ready.
+func TestAWorkerSaysThatItWaitsForRedis(t *testing.T) {
+	t.Parallel()
+	server := conntest.Server(t)
+	server.Kill()
+	w := start(t, command("worker", server.URL(), "--http", "127.0.0.1:0"))
+	at := "http://" + metricsAddr(t, w)
+	why := "redis: Redis is not reachable: redis at " + server.Addr() + ": connection refused; is redis-server running there?\n"
+	eventually(t, long, func() bool {
+		status, body := page(t, at+"/readyz")
+		return status == 503 && body == why
+	}, "it is not ready, and says why")
+	if body := get(t, at+"/healthz"); body != "ok\n" {
+		t.Errorf("its health is %q", body)
+	}
+	if body := get(t, at+"/metrics"); !strings.Contains(body, `weir_health{check="redis"} 0`) {
+		t.Errorf("the metrics do not have it: %s", body)
+	}
+	server.Restart()
+	w.logs("worker started")
+	eventually(t, long, func() bool { return statusOf(at+"/readyz") == 200 }, "it is ready")
+	if body := get(t, at+"/readyz"); !strings.Contains(body, "redis: ok\nworker: ok\nslots: ok\nclock: ok\n") {
+		t.Errorf("with Redis: %q", body)
+	}
+	if body := get(t, at+"/metrics"); !strings.Contains(body, `weir_health{check="worker"} 1`) || !strings.Contains(body, "weir_worker_slots 50") {
+		t.Errorf("the metrics do not have the worker: %s", body)
+	}
+	w.signal(syscall.SIGTERM)
+	w.wait().exits(t, 0)
+
+	server.Kill()
+	w = start(t, command("worker", server.URL(), "--http", "127.0.0.1:0"))
+	metricsAddr(t, w)
+	w.signal(syscall.SIGTERM)
+	w.wait().exits(t, 130)
+}
+
 // What histograms have is what the tasks took.
 func TestHistogramsAreOfPickupRunAndAge(t *testing.T) {
 	t.Parallel()

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/weir-tasks/weir/internal/batch"
+	"github.com/weir-tasks/weir/internal/conn/conntest"
 )
 
 // doneIn is what the producer's summary says that the batch took, from before its
@@ -169,4 +170,55 @@ func merged(t testing.TB, all []batch.Outcome) map[string]json.Number {
 // sleepOf is the payload template of n seconds for --repeat.
 func sleepOf(d time.Duration) string {
 	return fmt.Sprintf(`{"task_number":{n},"seconds":%g}`, d.Seconds())
+}
+
+// A batch with a broken key hides no other from status: it is named, with what helps, and
+// the exit status says that something is wrong. So says the doctor, of each.
+func TestStatusShowsTheOthersBesideABrokenBatch(t *testing.T) {
+	t.Parallel()
+	server := conntest.Server(t)
+	rdb, ctx := server.Client(), t.Context()
+	other := func(name, key string) {
+		rdb.Del(ctx, "weir:{"+name+"}:"+key)
+		must(t, rdb.Set(ctx, "weir:{"+name+"}:"+key, "somebody else's", 0).Err())
+	}
+	spoil := map[string]struct {
+		fault  func()
+		remedy string
+	}{
+		"newer":   {func() { rdb.HSet(ctx, "weir:{newer}:batch", "format", 99) }, "upgrade this program"},
+		"options": {func() { rdb.HSet(ctx, "weir:{options}:batch", "opts", "{") }, "look at its record: redis-cli HGETALL weir:{options}:batch"},
+		"record":  {func() { other("record", "batch") }, "somebody else wrote to a key of it: redis-cli --scan --pattern 'weir:{record}:*'"},
+		"bits":    {func() { rdb.Del(ctx, "weir:{bits}:bits:0"); rdb.HSet(ctx, "weir:{bits}:bits:0", "1", "1") }, "redis-cli --scan --pattern 'weir:{bits}:*'"},
+		"lanes":   {func() { other("lanes", "lanes") }, "redis-cli --scan --pattern 'weir:{lanes}:*'"},
+		"good":    {func() {}, ""},
+		"fine":    {func() {}, ""},
+	}
+	for name, s := range spoil {
+		producer(t, server.URL(), "enqueue", "square", "--batch", name, "--repeat", "3", "--payload", `{"n":{n}}`).exits(t, 0)
+		s.fault()
+	}
+	for _, flags := range [][]string{nil, {"--json"}} {
+		r := producer(t, server.URL(), append([]string{"status"}, flags...)...).exits(t, 3)
+		for name, s := range spoil {
+			healthy := s.remedy == ""
+			shown := strings.Contains(r.stdout, "batch "+name) || strings.Contains(r.stdout, `"batch":"`+name+`"`)
+			named := strings.Contains(r.stderr, fmt.Sprintf("batch %q cannot be read: ", name)) && strings.Contains(r.stderr, s.remedy)
+			if shown != healthy || named == healthy {
+				t.Errorf("status %v of %s: shown %v, named %v:\n%s%s", flags, name, shown, named, r.stdout, r.stderr)
+			}
+		}
+	}
+	doctor := producer(t, server.URL(), "doctor", "--json").exits(t, 1)
+	for name, s := range spoil {
+		r := producer(t, server.URL(), "status", name)
+		if s.remedy == "" {
+			r.exits(t, 0)
+			continue
+		}
+		r.exits(t, 3).says(t, fmt.Sprintf("batch %q cannot be read: ", name), s.remedy)
+		if !strings.Contains(doctor.stdout, "batch "+name+" cannot be read: ") {
+			t.Errorf("the doctor does not know of %s: %s", name, doctor.stdout)
+		}
+	}
 }

@@ -40,12 +40,14 @@
 //	what was lost is enqueued again             TestRepairEnqueuesWhatIsMissing
 //	a batch is paused, has a deadline           TestAPausedBatchGoesOnWhenItIsResumed
 //	                                            TestADeadlineEndsABatch
+//	a broken batch hides no other               TestStatusShowsTheOthersBesideABrokenBatch
 //	a browser shows and operates a run          TestTheWebUIShowsAndOperatesARun
 //	                                            TestTheWebUIOpensABatchOf100000Failures
 //	                                            TestRunServesTheWebUI
 //	                                            TestWhereOthersReachItTheWebUIOnlyShows
 //	each alert fires by its fault               TestEachAlertFiresByItsFault (Prometheus)
 //	metrics and health are true                 TestAWorkerSaysWhyItIsNotReady
+//	                                            TestAWorkerSaysThatItWaitsForRedis
 //	                                            TestHistogramsAreOfPickupRunAndAge
 //	                                            TestAProducerServesItsMetrics
 //	deploy/ fits the commands                   TestAlertsAreRulesThatFireWhenTheyShould
@@ -74,7 +76,11 @@
 //	                                            TestARescuedTaskStaysInItsTrace
 //	                                            TestADeadCollectorHurtsNothing
 //	batches at their times, each once           TestEveryDueRunIsOneBatchWhateverDies
+//	                                            TestMissedRunsAreMadeUpForByThePolicy
+//	                                            TestASchedulesDaemonWaitsForRedis
 //	                                            TestRunsOfAScheduleDoNotOverlap
+//	                                            TestRunsOfAScheduleHaveTheirDeadline
+//	                                            TestRunsOfAScheduleAreSigned
 //	                                            TestTasksAreDueLater
 //	                                            TestWrongSchedulesAreRefused
 //	payloads are not logged                     TestPayloadsAreNotLogged

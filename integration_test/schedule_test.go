@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/weir-tasks/weir/internal/batch"
 	"github.com/weir-tasks/weir/internal/conn/conntest"
 )
 
@@ -139,6 +140,172 @@ func TestRunsOfAScheduleDoNotOverlap(t *testing.T) {
 	}
 	d.signal(15)
 	d.wait().exits(t, 0)
+}
+
+// What becomes of runs that were due while no daemon lived, by each policy: those that are
+// made up for are the last ones, and the next run is one to come.
+func TestMissedRunsAreMadeUpForByThePolicy(t *testing.T) {
+	t.Parallel()
+	server := conntest.Server(t)
+	rdb := server.Client()
+	startWorker(t, server.URL())
+	const missed = 4
+	policies := map[string]struct {
+		flags []string
+		runs  int
+	}{
+		"skip": {[]string{"--missed", "skip"}, 0},
+		"once": {nil, 1},
+		"last": {[]string{"--missed", "all", "--most", "2"}, 2},
+		"all":  {[]string{"--missed", "all"}, missed},
+		"side": {[]string{"--missed", "all", "--overlap"}, missed},
+	}
+	first := time.Now().Add(-missed*time.Hour + 30*time.Minute).UTC().Truncate(time.Second)
+	for name, p := range policies {
+		producer(t, server.URL(), append(append([]string{"schedule", "add", name, "--cron", "@every 1h"}, p.flags...),
+			"--", "enqueue", "square", "--repeat", "3", "--payload", `{"n":{n}}`)...).exits(t, 0)
+		var record map[string]any
+		must(t, json.Unmarshal([]byte(rdb.HGet(t.Context(), "weir:{:schedules}:all", name).Val()), &record))
+		record["next"] = first // as if nobody had been there since
+		text, err := json.Marshal(record)
+		must(t, err)
+		must(t, rdb.HSet(t.Context(), "weir:{:schedules}:all", name, text).Err())
+	}
+	d := startProducer(t, server.URL(), "schedule", "run")
+	eventually(t, long, func() bool {
+		for line := range strings.Lines(producer(t, server.URL(), "schedule", "list", "--json").exits(t, 0).stdout) {
+			var s struct {
+				Next time.Time
+				Runs []any
+			}
+			must(t, json.Unmarshal([]byte(line), &s))
+			if !s.Next.Equal(first.Add(missed*time.Hour)) || len(s.Runs) > 0 {
+				return false
+			}
+		}
+		return true
+	}, "all that was missed is over, and the next run is the one to come")
+	batches := rdb.ZRange(t.Context(), "weir:batches", 0, -1).Val()
+	for name, p := range policies {
+		for i := range missed {
+			run := name + "-" + first.Add(time.Duration(i)*time.Hour).Format("20060102t150405z")
+			if is, want := slices.Contains(batches, run), i >= missed-p.runs; is != want {
+				t.Errorf("%s: run %d was begun: %v", name, i, is)
+			} else if want {
+				eventually(t, long, func() bool { return status(t, server.URL(), run).OK == 3 }, run+" has its outcomes")
+			}
+		}
+	}
+	for _, name := range []string{"skip", "once", "last"} { // the others have nothing to tell
+		d.logs(`"runs of a schedule were missed and are not made up for","schedule":"` + name + `"`)
+	}
+	d.signal(syscall.SIGTERM)
+	d.wait().exits(t, 0)
+}
+
+// While Redis is away a daemon waits, and says so, once; what was due meanwhile is begun when
+// Redis is back: nothing of that is missed, for it is no minute.
+func TestASchedulesDaemonWaitsForRedis(t *testing.T) {
+	t.Parallel()
+	server := durable(t)
+	startWorker(t, server.URL())
+	d := startProducer(t, server.URL(), "schedule", "run")
+	producer(t, server.URL(), "schedule", "add", "tick", "--cron", "@every 1s", "--overlap", "--missed", "skip", "--",
+		"run", "square", "--repeat", "20", "--payload", `{"n":{n}}`).exits(t, 0)
+	eventually(t, long, func() bool { return len(ticks(t, server)) >= 2 }, "runs begin")
+	server.Kill()
+	away := time.Now()
+	const trouble = "Redis does not answer"
+	d.logs(trouble)
+	eventually(t, long, func() bool { return time.Since(away) > 5*time.Second }, "some times have passed")
+	if !d.running() {
+		t.Fatal("the daemon has ended")
+	}
+	if n := strings.Count(d.stderr.String(), trouble); n > 2 { // again while it lasts, each 10 s
+		t.Errorf("it said %d times that Redis is away", n)
+	}
+	server.Restart()
+	back := time.Now()
+	d.logs("Redis answers again")
+	eventually(t, long, func() bool { all := ticks(t, server); return all[len(all)-1].After(back.Add(time.Second)) }, "runs go on")
+	producer(t, server.URL(), "schedule", "pause", "tick").exits(t, 0)
+	all := ticks(t, server)
+	for i, at := range all {
+		if i > 0 && at.Sub(all[i-1]) != time.Second {
+			t.Errorf("no run between %v and %v", all[i-1], at)
+		}
+		eventually(t, long, func() bool {
+			return status(t, server.URL(), "tick-"+at.Format("20060102t150405z")).OK == 20
+		}, "each run has its outcomes")
+	}
+	d.signal(syscall.SIGTERM)
+	d.wait().exits(t, 0)
+}
+
+// The deadline of a schedule's command is each run's own: it ends the batch, and the next
+// run, which may not overlap it, begins.
+func TestRunsOfAScheduleHaveTheirDeadline(t *testing.T) {
+	t.Parallel()
+	server, dir := conntest.Server(t), t.TempDir()
+	startWorker(t, server.URL())
+	command := []string{"sleep", "--repeat", "3", "--payload", sleepOf(time.Minute), "--deadline", "1s"}
+	producer(t, server.URL(), append([]string{"schedule", "add", "quiet", "--cron", "* * * * * *", "--", "enqueue"}, command...)...).exits(t, 0)
+	producer(t, server.URL(), append([]string{"schedule", "add", "file", "--cron", "* * * * * *", "--", "run", "--out", filepath.Join(dir, "{run}")}, command...)...).exits(t, 0)
+	d := startProducer(t, server.URL(), "schedule", "run")
+	for _, name := range []string{"quiet", "file"} {
+		var runs []string
+		eventually(t, long, func() bool {
+			runs = slices.DeleteFunc(server.Client().ZRange(t.Context(), "weir:batches", 0, -1).Val(), func(b string) bool { return !strings.HasPrefix(b, name) })
+			return len(runs) >= 3
+		}, "three runs of "+name)
+		for _, run := range runs[:2] {
+			if st := status(t, server.URL(), run); st.Failed != 3 {
+				t.Errorf("%s, before the next one began: %+v", run, st)
+			}
+		}
+		if name == "file" {
+			text, err := os.ReadFile(filepath.Join(dir, runs[0]))
+			must(t, err)
+			for _, o := range outcomes(t, string(text)) {
+				if o.Class != batch.Expired {
+					t.Errorf("%+v", o)
+				}
+			}
+		}
+	}
+	d.signal(syscall.SIGTERM)
+	d.wait().exits(t, 0)
+}
+
+// The daemon's key signs the runs: workers that want signatures run them, and none of a
+// daemon without.
+func TestRunsOfAScheduleAreSigned(t *testing.T) {
+	s := newSigning(t)
+	s.strict("k1")
+	producer(t, s.url, "schedule", "add", "tick", "--cron", "* * * * * *", "--", "enqueue", "http", "--retries", "0",
+		"--payload", fmt.Sprintf(`{"url": %q}`, s.service.URL+"/run")).exits(t, 0)
+	latest := func() (st standing) {
+		if all := s.rdb.ZRange(t.Context(), "weir:batches", 0, -1).Val(); len(all) > 0 {
+			st = status(t, s.url, slices.Max(all))
+		}
+		return st
+	}
+	d := startProducer(t, s.url, "schedule", "run", "--sign-key", keyFile(t, "k1"))
+	eventually(t, long, func() bool { return latest().OK == 1 }, "a signed run is ok")
+	d.signal(syscall.SIGTERM)
+	d.wait().exits(t, 0)
+	for _, batch := range s.rdb.ZRange(t.Context(), "weir:batches", 0, -1).Val() {
+		eventually(t, long, func() bool { return status(t, s.url, batch).OK == 1 }, "so is each")
+	}
+
+	s.wasAsked("/run")
+	d = startProducer(t, s.url, "schedule", "run")
+	eventually(t, long, func() bool { return latest().Failed == 1 }, "one without a signature fails")
+	d.signal(syscall.SIGTERM)
+	d.wait().exits(t, 0)
+	if n := s.wasAsked("/run"); n > 0 {
+		t.Errorf("%d tasks without a signature were run", n)
+	}
 }
 
 func TestTasksAreDueLater(t *testing.T) {

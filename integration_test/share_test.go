@@ -85,17 +85,23 @@ func metricsOf(t *testing.T, worker *proc, pattern string) (values []float64) {
 
 func get(t *testing.T, url string) string {
 	t.Helper()
+	status, body := page(t, url)
+	if status != http.StatusOK {
+		t.Fatalf("%s: %d: %s", url, status, body)
+	}
+	return body
+}
+
+// page gets a page whatever its status.
+func page(t *testing.T, url string) (status int, body string) {
+	t.Helper()
 	client := http.Client{Timeout: 10 * time.Second}
 	resp, err := client.Get(url)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	defer resp.Body.Close()
-	body, err := io.ReadAll(resp.Body)
-	if err != nil || resp.StatusCode != http.StatusOK {
-		t.Fatalf("%s: %s, %v: %s", url, resp.Status, err, body)
-	}
-	return string(body)
+	text, err := io.ReadAll(resp.Body)
+	must(t, err)
+	return resp.StatusCode, string(text)
 }
 
 // Row "two producers, two consumers, latency of each item".

@@ -453,6 +453,16 @@ func TestWhereOthersReachItTheWebUIOnlyShows(t *testing.T) {
 	}
 }
 
+// An address that is somebody else's is said, in words that name it, by both commands that
+// serve the web UI.
+func TestAnAddressThatIsInUseIsSaid(t *testing.T) {
+	t.Parallel()
+	s := conntest.Server(t) // which listens there
+	says := "the web UI's address " + s.Addr() + ": listen tcp " + s.Addr() + ": bind: address already in use"
+	producer(t, s.URL(), "ui", "--addr", s.Addr()).exits(t, 2).says(t, says)
+	producer(t, "", "run", "square", "--payload", `{"n":1}`, "--ui", s.Addr()).exits(t, 2).says(t, says)
+}
+
 // Beyond loopback the web UI has a login and TLS, or somebody says in so many words that it
 // needs none. Its certificate may be renewed while it runs.
 func TestBeyondLoopbackTheWebUIWantsALoginAndTLS(t *testing.T) {

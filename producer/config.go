@@ -117,11 +117,9 @@ func (f *dueFlags) options(o *weir.BatchOptions, now time.Time) error {
 		return cli.UsageError("--deadline %v: would be over before the tasks are due, in %v", o.Deadline, due.Round(time.Second))
 	}
 	o.At, o.In = at, f.In
-	if f.At != "" || f.In != 0 {
+	if o.Again && (f.At != "" || f.In != 0) { // the same command at another time is another batch
 		sum := sha256.Sum256(fmt.Append(nil, o.Stem, "\x00", f.At, f.In))
-		if o.Again {
-			o.Stem += "-" + hex.EncodeToString(sum[:2])
-		}
+		o.Stem += "-" + hex.EncodeToString(sum[:2])
 	}
 	return nil
 }

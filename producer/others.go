@@ -237,46 +237,49 @@ func (c *statusCmd) Run(ctx context.Context, common *cli.Common) error {
 		return err
 	}
 	defer client.Close()
-	names := []string{c.Batch}
-	var unreadable []error
-	if c.Batch == "" {
-		names = nil
-		all, err := client.Batches(ctx)
-		if err != nil {
-			return err
-		}
-		for _, info := range all {
-			if info.Unreadable != nil {
-				unreadable = append(unreadable, info.Unreadable)
-				continue
-			}
-			names = append(names, info.Name)
-		}
-	}
-	for i, name := range names {
-		st, err := client.Status(ctx, name)
-		if errors.Is(err, batch.ErrNotFound) && c.Batch == "" {
-			continue // removed since it was listed
-		}
+	if c.Batch != "" {
+		st, err := client.Status(ctx, c.Batch)
 		if err != nil {
 			return notFound(err)
 		}
-		if c.JSON {
-			err = json.NewEncoder(os.Stdout).Encode(st.Line())
-		} else {
-			if i > 0 {
-				fmt.Println()
-			}
-			err = printStatus(os.Stdout, st)
+		return c.print(st)
+	}
+	all, err := client.Batches(ctx)
+	if err != nil {
+		return err
+	}
+	if len(all) == 0 && !c.JSON {
+		fmt.Fprintln(os.Stderr, "no batches")
+	}
+	var unreadable []error
+	shown := 0
+	for _, info := range all {
+		st, err := client.Status(ctx, info.Name)
+		var u *batch.UnreadableError
+		switch {
+		case errors.Is(err, batch.ErrNotFound):
+			continue // removed since it was listed
+		case errors.As(err, &u):
+			unreadable = append(unreadable, u)
+			continue
+		case err != nil:
+			return err
 		}
-		if err != nil {
+		if shown++; shown > 1 && !c.JSON {
+			fmt.Println()
+		}
+		if err := c.print(st); err != nil {
 			return err
 		}
 	}
-	if len(names)+len(unreadable) == 0 && !c.JSON {
-		fmt.Fprintln(os.Stderr, "no batches")
-	}
 	return errors.Join(unreadable...)
+}
+
+func (c *statusCmd) print(st *status.Status) error {
+	if c.JSON {
+		return json.NewEncoder(os.Stdout).Encode(st.Line())
+	}
+	return printStatus(os.Stdout, st)
 }
 
 func printStatus(w io.Writer, st *status.Status) error {

@@ -99,7 +99,7 @@ func (u *uiCmd) on(listener net.Listener, client *weir.Client) (*served, error) 
 		return nil, err
 	}
 	return &served{listener, scheme, func(ctx context.Context) error {
-		err := ui.ServeOn(ctx, listener, handler)
+		err := ui.Serve(ctx, listener, handler)
 		return errors.Join(err, closeUI())
 	}}, nil
 }

@@ -56,7 +56,14 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 		}
 		return nil, err
 	}
+	panicked := true
+	defer func() {
+		if panicked { // and its handler may go on
+			permit.Done(context.Canceled)
+		}
+	}()
 	resp, err := t.base.RoundTrip(req)
+	panicked = false
 	if err != nil {
 		permit.Done(ended(req.Context(), err))
 		return nil, err

@@ -20,8 +20,8 @@ import (
 // with the default no more than 10 s in all.
 const graceToLeave = 1500 * time.Millisecond
 
-// run wires the worker: Redis, metrics, the worker itself; and stops them in the
-// reverse order.
+// run wires the worker: metrics and health, which tell why there is no more yet; Redis; the
+// worker itself; and stops them in the reverse order.
 func run(ctx context.Context, c *config) error {
 	log := c.Logger(os.Stderr)
 	cli.RelaxGC()
@@ -39,7 +39,20 @@ func run(ctx context.Context, c *config) error {
 		}
 	}
 	cli.LeaveWithin(c.ShutdownTimeout + graceToLeave)
-	client, err := weir.Open(ctx, weir.Options{URL: c.Redis, Log: log})
+	metrics := telemetry.New(cli.Version()).Worker()
+	open := weir.Options{URL: c.Redis, Log: log}
+	var server *telemetry.Server // nil without --http
+	if c.HTTP != "" {
+		var connecting telemetry.Connecting
+		open.Unreached = connecting.Failed
+		var err error
+		if server, err = telemetry.Serve(c.HTTP, metrics.Metrics, connecting.Check()); err != nil {
+			return cli.UsageError("--http %s: %w", c.HTTP, err)
+		}
+		defer server.Close()
+		log.Info("serving metrics and health", "addr", server.Addr())
+	}
+	client, err := weir.Open(ctx, open)
 	if err != nil {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
@@ -48,7 +61,6 @@ func run(ctx context.Context, c *config) error {
 	}
 	defer client.Close()
 
-	metrics := telemetry.New(cli.Version()).Worker()
 	options := weir.WorkerOptions{
 		Name: c.Name, Concurrency: c.Concurrency, Lanes: c.Lanes, ShutdownTimeout: c.ShutdownTimeout, Log: log,
 		Observe: metrics.Observe, Started: metrics.Started, Rescued: metrics.Rescued, Watch: metrics,
@@ -61,13 +73,9 @@ func run(ctx context.Context, c *config) error {
 	if err != nil {
 		return err
 	}
-	if c.HTTP != "" {
-		server, err := serve(c.HTTP, log, metrics, client, w)
-		if err != nil {
-			return cli.UsageError("--http %s: %w", c.HTTP, err)
-		}
-		defer server.Close()
-		log.Info("serving metrics and health", "addr", server.Addr())
+	if server != nil {
+		tell(server, log, metrics, client, w)
+		defer server.Close() // before the client, of which it tells
 	}
 	if err := w.Start(); err != nil {
 		var taken *work.NameTakenError
@@ -90,8 +98,8 @@ func run(ctx context.Context, c *config) error {
 	return context.Cause(ctx)
 }
 
-// serve begins to serve metrics and health.
-func serve(addr string, log *slog.Logger, metrics *telemetry.Worker, client *weir.Client, w *work.Worker) (*telemetry.Server, error) {
+// tell has the server tell of the worker and of Redis.
+func tell(server *telemetry.Server, log *slog.Logger, metrics *telemetry.Worker, client *weir.Client, w *work.Worker) {
 	metrics.Watch(w.Stat)
 	signal := func(ctx context.Context) (*lane.Signal, error) { return client.Autoscale(ctx, w) }
 	metrics.Autoscale(signal)
@@ -99,7 +107,7 @@ func serve(addr string, log *slog.Logger, metrics *telemetry.Worker, client *wei
 	metrics.Cluster(client.Redis(), log, func(ctx context.Context, c lane.Cluster) (*lane.Signal, error) {
 		return lane.Demands(ctx, client.Redis(), c, w.Took)
 	})
-	return telemetry.Serve(addr, metrics.Metrics,
+	server.Check(
 		telemetry.Reaches(func(ctx context.Context) error { return client.Redis().Ping(ctx).Err() }),
 		telemetry.Check{Name: "worker", Ask: func(context.Context) error { return w.Ready() }},
 		telemetry.Check{Name: "slots", Vital: true, Ask: func(context.Context) error { return w.Alive() }},

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -15,6 +16,29 @@ import (
 
 // ErrNotFound says that Redis has no batch of that name.
 var ErrNotFound = errors.New("no such batch")
+
+// UnreadableError says why what Redis has of a batch cannot be used, and what helps.
+type UnreadableError struct {
+	Name   string
+	Err    error
+	Remedy string
+}
+
+func (e *UnreadableError) Error() string {
+	return fmt.Sprintf("batch %q cannot be read: %v; %s", e.Name, e.Err, e.Remedy)
+}
+
+func (e *UnreadableError) Unwrap() error { return e.Err }
+
+// Unreadable is err as an *UnreadableError where a key of the batch, or of its lanes, is of
+// another kind than it must be; any other error as it is.
+func Unreadable(name string, err error) error {
+	var known *UnreadableError
+	if err == nil || errors.As(err, &known) || !strings.Contains(err.Error(), "WRONGTYPE") { // scripts tell of it in their own words
+		return err
+	}
+	return &UnreadableError{name, err, "somebody else wrote to a key of it: redis-cli --scan --pattern '" + prefix(name) + "*' lists them; producer doctor looks at those of its lanes"}
+}
 
 // Phase is where a batch stands.
 type Phase string
@@ -49,8 +73,8 @@ type Info struct {
 	Paused bool
 	// Expired says that it was given up because its deadline passed.
 	Expired bool
-	// Unreadable is why a batch of a list cannot be read: then nothing is known of it but its
-	// name, and N is -1. It is nil of any other.
+	// Unreadable is the *UnreadableError of a batch of a list that cannot be read: then nothing
+	// is known of it but its name, and N is -1. It is nil of any other.
 	Unreadable error
 }
 
@@ -119,7 +143,7 @@ func (l *Ledger) Create(ctx context.Context, name string, o Options) (made bool,
 func (l *Ledger) Info(ctx context.Context, name string) (*Info, error) {
 	h, err := l.rdb.HGetAll(ctx, batchKey(name)).Result()
 	if err != nil {
-		return nil, fmt.Errorf("read batch %q: %w", name, err)
+		return nil, Unreadable(name, fmt.Errorf("read batch %q: %w", name, err))
 	}
 	if Phase(h["state"]) == notCreated {
 		return nil, fmt.Errorf("batch %q: %w", name, ErrNotFound)
@@ -127,13 +151,17 @@ func (l *Ledger) Info(ctx context.Context, name string) (*Info, error) {
 	return parseInfo(name, h)
 }
 
+// parseInfo reads a batch's record; its errors are *UnreadableErrors.
 func parseInfo(name string, h map[string]string) (*Info, error) {
+	broken := func(format string, args ...any) (*Info, error) {
+		return nil, &UnreadableError{name, fmt.Errorf(format, args...), "look at its record: redis-cli HGETALL " + batchKey(name)}
+	}
 	num := func(field string) int64 {
 		n, _ := strconv.ParseInt(h[field], 10, 64)
 		return n
 	}
 	if f := num("format"); f > Format {
-		return nil, fmt.Errorf("batch %q was made by a newer weir (format %d, this one reads up to %d): upgrade this program", name, f, Format)
+		return nil, &UnreadableError{name, fmt.Errorf("it was made by a newer weir (format %d, this one reads up to %d)", f, Format), "upgrade this program"}
 	}
 	i := &Info{
 		Name: name, Phase: Phase(h["state"]), Created: time.UnixMilli(num("created")),
@@ -144,14 +172,14 @@ func parseInfo(name string, h map[string]string) (*Info, error) {
 	}
 	if beyond, ok := h["beyond"]; ok {
 		if _, err := fmt.Sscan(beyond, &i.Ahead, &i.Upto); err != nil {
-			return nil, fmt.Errorf("read batch %q: what has overtaken its checkpoint: %q", name, beyond)
+			return broken("what has overtaken its checkpoint: %q", beyond)
 		}
 	}
 	if _, ok := h["n"]; ok {
 		i.N = num("n")
 	}
 	if err := json.Unmarshal([]byte(h["opts"]), &i.Options); err != nil {
-		return nil, fmt.Errorf("read batch %q: its options: %w", name, err)
+		return broken("its options: %w", err)
 	}
 	return i, nil
 }

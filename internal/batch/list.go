@@ -46,7 +46,7 @@ func (l *Ledger) Infos(ctx context.Context, names []string) ([]*Info, error) {
 				info, err = parseInfo(name, h)
 			}
 			if err != nil {
-				info = &Info{Name: name, N: -1, Unreadable: err}
+				info = &Info{Name: name, N: -1, Unreadable: Unreadable(name, err)}
 			}
 			all = append(all, info)
 		}

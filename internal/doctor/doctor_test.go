@@ -2,12 +2,14 @@ package doctor
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"os"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -86,18 +88,26 @@ func wants(t *testing.T, found []Finding, level Level, words string) {
 	}
 }
 
-var number = tasks.Define("examined", tasks.Policy{Timeout: 200 * time.Millisecond, Retries: tasks.NoRetries}, func(_ context.Context, in struct {
-	N int64 `json:"n"`
-}) (int64, error) {
-	if in.N == stuckOne {
-		<-released
+// examined is a task that ends when its key is released, or at once where nobody holds it.
+type examined struct {
+	Key string `json:"key"`
+}
+
+var held sync.Map // key -> chan struct{}
+
+var examine = tasks.Define("examined", tasks.Policy{Timeout: 200 * time.Millisecond, Retries: tasks.NoRetries}, func(_ context.Context, in examined) (string, error) {
+	if released, is := held.Load(in.Key); is {
+		<-released.(chan struct{})
 	}
-	return in.N, nil
+	return in.Key, nil
 })
 
-const stuckOne = 666
-
-var released = make(chan struct{})
+// hold holds tasks of a new key until release is called.
+func hold() (key string, release func()) {
+	key, released := rand.Text(), make(chan struct{})
+	held.Store(key, released)
+	return key, func() { close(released) }
+}
 
 func startWorker(t *testing.T, c *weir.Client) {
 	t.Helper()
@@ -115,7 +125,7 @@ func TestOfAHealthySetUpNothingIsFound(t *testing.T) {
 	t.Parallel()
 	c := open(t, conntest.Server(t, "--appendonly", "yes").URL())
 	startWorker(t, c)
-	b, err := c.Begin(t.Context(), number.Type(), weir.BatchOptions{Name: "b"})
+	b, err := c.Begin(t.Context(), examine.Type(), weir.BatchOptions{Name: "b"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -281,9 +291,8 @@ func TestWhatIsWrongWithWorkersIsFound(t *testing.T) {
 	c := open(t, conntest.Server(t).URL())
 	workers := func(d *doctor) func(context.Context) error { return d.ofWorkers }
 	wants(t, made(t, c, workers), Warning, "no worker lives")
-	if _, err := weir.Enqueue(t.Context(), c, number, struct {
-		N int64 `json:"n"`
-	}{stuckOne}, weir.BatchOptions{Name: "s"}); err != nil {
+	key, release := hold()
+	if _, err := weir.Enqueue(t.Context(), c, examine, examined{key}, weir.BatchOptions{Name: "s"}); err != nil {
 		t.Fatal(err)
 	}
 	wants(t, made(t, c, workers), Problem, "no worker lives, and 1 tasks wait")
@@ -292,12 +301,12 @@ func TestWhatIsWrongWithWorkersIsFound(t *testing.T) {
 	old(t, c.Redis(), "examined", batch.TaskID("s", 0))
 	wants(t, made(t, c, lanes), Problem, "no worker takes them")
 	startWorker(t, c)
-	defer close(released)
+	defer release()
 	conntest.Eventually(t, 30*time.Second, "its stuck handler is found", func(context.Context) bool {
 		found := made(t, c, workers)
 		return len(found) == 1 && found[0].Level == Warning && strings.Contains(found[0].What, "1 stuck handlers")
 	})
-	c.Redis().Set(t.Context(), "weir:{workers}:about:h:1", `{"version":"v0.0.1"}`, 0)
+	c.Redis().Set(t.Context(), "weir:{workers}:about:h:1:x", `{"version":"v0.0.1"}`, 0)
 	c.Redis().ZAdd(t.Context(), "asynq:servers", redis.Z{Member: "asynq:servers:{h:1:x}", Score: float64(time.Now().Add(9 * time.Second).Unix())})
 	mine, err := c.Redis().ZRange(t.Context(), "asynq:servers", 0, -1).Result()
 	if err != nil || len(mine) != 2 {
@@ -313,10 +322,11 @@ func TestWhatIsWrongWithWorkersIsFound(t *testing.T) {
 	c.Redis().Set(t.Context(), "asynq:servers:{h:1:x}", other, 10*time.Second)
 	wants(t, made(t, c, workers), Warning, "workers of 2 versions run: ")
 	c.Redis().ZRem(t.Context(), "asynq:servers", "asynq:servers:{h:1:x}")
+	about := "weir:{workers}:about:" + strings.Trim(strings.TrimPrefix(server, "asynq:servers:"), "{}")
 	clocks := func(d *doctor) func(context.Context) error { return d.clocks }
 	for ahead, level := range map[time.Duration]Level{5 * time.Second: Warning, time.Minute: Problem} {
 		conntest.Eventually(t, 20*time.Second, "a clock that is ahead is found", func(ctx context.Context) bool { // the worker may set it right
-			c.Redis().Set(ctx, "weir:{workers}:about:"+work.Name(), fmt.Sprintf(`{"skew":%d}`, ahead), time.Minute)
+			c.Redis().Set(ctx, about, fmt.Sprintf(`{"skew":%d}`, ahead), time.Minute)
 			found := made(t, c, clocks)
 			return len(found) == 1 && found[0].Level == level && strings.Contains(found[0].What, "the clock of worker")
 		})

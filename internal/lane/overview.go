@@ -43,64 +43,6 @@ func (o *Overview) InFlight() int64 {
 	return max(o.Active, int64(o.Governed.InFlight))
 }
 
-// Waits says in words why the tasks of a lane wait, or calls by handlers; "" when none do.
-func (o *Overview) Waits() string {
-	if o.Err != nil {
-		return fmt.Sprintf("an operator: %v; %s", o.Err, o.remedy())
-	}
-	g := o.Governed
-	calls := g != nil && g.Workers > 0 && g.Wants > g.InFlight
-	if o.Pending == 0 && o.Later == 0 && !calls {
-		return ""
-	}
-	switch {
-	case o.Config.Paused:
-		return "paused by the operator"
-	case g == nil && o.Pending > 0 && o.Active == 0:
-		return "no worker takes its tasks"
-	case o.Pending == 0 && !calls:
-		return fmt.Sprintf("%d for their time: a retry, or later by wish", o.Later)
-	case g == nil:
-		return "all slots of the workers are in use"
-	case g.State == governor.Paused:
-		return "the service asked to wait, " + round(g.Wait) + " more"
-	case g.State == governor.Outage:
-		return "outage: the next probe comes in " + round(g.Wait)
-	case g.State == governor.Probing:
-		return "outage: probing"
-	case g.Workers == 0:
-		return "no worker takes its tasks"
-	case nearly(g.InFlight, g.Limit) && (g.InFlight > 0 || g.Rate == 0):
-		return fmt.Sprintf("limit %d is in use", g.Limit)
-	case g.Rate > 0:
-		return fmt.Sprintf("rate %.4g/s", g.Rate)
-	}
-	return "all slots of the workers are in use"
-}
-
-// nearly says that a limit is used up: some permits are always between two tasks, or rest, and
-// workers report four times a second.
-func nearly(inFlight, limit int) bool {
-	return inFlight >= limit-max(1, limit/5)
-}
-
-// ErrQueue reports that what should be one of a lane's queues in Redis is something else.
-var ErrQueue = errors.New("not a queue")
-
-func (o *Overview) remedy() string {
-	if errors.Is(o.Err, ErrQueue) {
-		return "somebody else wrote to it; DEL or RENAME it with redis-cli"
-	}
-	return governor.Remedy(o.Name, o.Err)
-}
-
-func round(d time.Duration) string {
-	if d > 10*time.Second {
-		return d.Round(time.Second).String()
-	}
-	return d.Round(100 * time.Millisecond).String()
-}
-
 // ErrUnknown says that nothing in Redis has to do with a lane.
 var ErrUnknown = errors.New("no such lane")
 

@@ -98,23 +98,3 @@ func TestBrokenLanesDoNotHideOthers(t *testing.T) {
 		t.Error(err)
 	}
 }
-
-// Of a lane whose limit is what holds it, nobody says that slots are missing: a few permits
-// are between two tasks whenever somebody looks.
-func TestWhatALaneWaitsFor(t *testing.T) {
-	for want, o := range map[string]Overview{
-		"limit 20 is in use":                          {Pending: 5, Governed: &governor.View{Workers: 4, Limit: 20, InFlight: 17, Wants: 400}},
-		"limit 1 is in use":                           {Pending: 5, Governed: &governor.View{Workers: 4, Limit: 1, Wants: 400}},
-		"rate 50/s":                                   {Pending: 5, Governed: &governor.View{Workers: 4, Limit: 40, InFlight: 5, Wants: 400, Rate: 50}},
-		"all slots of the workers are in use":         {Pending: 5, Governed: &governor.View{Workers: 4, Limit: 400, InFlight: 100, Wants: 400}},
-		"no worker takes its tasks":                   {Pending: 5, Governed: &governor.View{Limit: 400, Wants: 0}},
-		"paused by the operator":                      {Pending: 5, Config: governor.Config{Paused: true}},
-		"outage: probing":                             {Pending: 5, Governed: &governor.View{Workers: 4, State: governor.Probing, Wants: 1}},
-		"3 for their time: a retry, or later by wish": {Later: 3, Governed: &governor.View{}},
-		"": {Active: 5},
-	} {
-		if got := o.Waits(); got != want {
-			t.Errorf("%q, want %q", got, want)
-		}
-	}
-}

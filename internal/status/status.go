@@ -35,8 +35,13 @@ func (s *Status) Read() int64 { return s.read }
 // Missing is how many tasks have neither an outcome nor a place in Redis.
 func (s *Status) Missing() int64 { return s.read - s.Outcomes() - s.Sum() }
 
-// Read reads how a batch stands. batch.ErrNotFound if there is none.
-//
+// Read reads how a batch stands. batch.ErrNotFound if there is none; a
+// *batch.UnreadableError where a key of it, or of one of its lanes, is broken.
+func Read(ctx context.Context, rdb redis.UniversalClient, ledger *batch.Ledger, name string) (*Status, error) {
+	s, err := read(ctx, rdb, ledger, name)
+	return s, batch.Unreadable(name, err)
+}
+
 // Ledger and lanes lie in different hash slots, so no one read sees both. In this
 // order nothing is counted twice or left out: the checkpoint; then each lane, at
 // one moment; then the checkpoint, counts and bits of the ledger, at one moment. A task
@@ -44,7 +49,7 @@ func (s *Status) Missing() int64 { return s.read - s.Outcomes() - s.Sum() }
 // between. One that only the last counts was enqueued meanwhile: if it was in no lane
 // yet, it is pending. One that has its outcome and that not even the last checkpoint
 // counts has been read too.
-func Read(ctx context.Context, rdb redis.UniversalClient, ledger *batch.Ledger, name string) (*Status, error) {
+func read(ctx context.Context, rdb redis.UniversalClient, ledger *batch.Ledger, name string) (*Status, error) {
 	before, err := ledger.Info(ctx, name)
 	if err != nil {
 		return nil, err

@@ -151,16 +151,15 @@ func (f *facts) pending(s *Story) (why, do string) {
 	if o.Pending > 1 {
 		why = fmt.Sprintf("It waits in lane %s, where %s do; the first has waited for %s.", s.Lane, many(int(o.Pending), "task"), short(o.Oldest))
 	}
-	waits := o.Waits()
-	if waits != "" {
+	if waits := o.Waits(); waits != "" {
 		why += " What the lane waits for: " + waits + "."
 	}
-	switch {
-	case o.Config.Paused:
+	switch o.Needs() {
+	case lane.NeedResumption:
 		do = "producer lane " + s.Lane + " --resume"
-	case strings.HasPrefix(waits, "no worker"):
+	case lane.NeedWorker:
 		do = "Start a worker that serves this lane and knows the type " + f.info.Options.Type + "; producer doctor tells which there are."
-	case strings.HasPrefix(waits, "all slots"):
+	case lane.NeedSlot:
 		do = "Start more workers, or give them a higher --concurrency."
 	}
 	return why, do

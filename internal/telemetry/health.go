@@ -2,10 +2,12 @@ package telemetry
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -94,5 +96,21 @@ func Reaches(ping func(context.Context) error) Check {
 			return fmt.Errorf("it does not answer: %w", err)
 		}
 		return nil
+	}}
+}
+
+// Connecting is the check of a process that has not reached Redis yet; it is never well.
+type Connecting struct{ why atomic.Pointer[error] }
+
+// Failed is told of a try to reach Redis that failed.
+func (c *Connecting) Failed(err error, _ time.Duration) { c.why.Store(&err) }
+
+// Check tells why Redis is not reachable. It is not vital: Redis may come.
+func (c *Connecting) Check() Check {
+	return Check{Name: "redis", Ask: func(context.Context) error {
+		if why := c.why.Load(); why != nil {
+			return fmt.Errorf("Redis is not reachable: %w", *why)
+		}
+		return errors.New("Redis is not reachable: it has not answered yet")
 	}}
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/weir-tasks/weir/internal/conn/conntest"
+	"github.com/weir-tasks/weir/internal/lane"
 )
 
 // Who is alive needs not be ready; the reasons are in the body.
@@ -64,6 +65,37 @@ func TestHealthHasItsReasons(t *testing.T) {
 			t.Errorf("%s: there is no %s", c.name, want)
 		}
 	}
+}
+
+// Until Redis has been reached the process lives, is not ready, and says why; then other
+// checks say how it is, and there is what was not there to serve before.
+func TestHealthBeforeRedisIsReached(t *testing.T) {
+	defer http.DefaultClient.CloseIdleConnections()
+	var connecting Connecting
+	m := New("v")
+	s, err := Serve("127.0.0.1:0", m, connecting.Check())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	expect := func(path string, status int, says string) {
+		t.Helper()
+		if got, body := get(t, s, path); got != status || !strings.Contains(body, says) {
+			t.Errorf("%s: %d, %q; want %d, %q", path, got, body, status, says)
+		}
+	}
+	expect("/readyz", 503, "redis: Redis is not reachable: it has not answered yet\n")
+	connecting.Failed(errors.New("connection refused"), time.Second)
+	expect("/readyz", 503, "redis: Redis is not reachable: connection refused\n")
+	expect("/healthz", 200, "ok\n")
+	expect("/metrics", 200, `weir_health{check="redis"} 0`)
+	expect("/autoscale", 404, "")
+
+	m.Autoscale(func(context.Context) (*lane.Signal, error) { return &lane.Signal{Wanted: 7}, nil })
+	s.Check(Reaches(func(context.Context) error { return nil }), Check{Name: "worker", Ask: func(context.Context) error { return nil }})
+	expect("/readyz", 200, "redis: ok\nworker: ok\nok\n")
+	expect("/metrics", 200, `weir_health{check="redis"} 1`)
+	expect("/autoscale", 200, "7")
 }
 
 func get(t *testing.T, s *Server, path string) (status int, body string) {

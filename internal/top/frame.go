@@ -1,6 +1,7 @@
 package top
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"strings"
@@ -9,7 +10,9 @@ import (
 	"charm.land/lipgloss/v2"
 	"github.com/charmbracelet/x/ansi"
 
+	"github.com/weir-tasks/weir/internal/batch"
 	"github.com/weir-tasks/weir/internal/report"
+	"github.com/weir-tasks/weir/internal/story"
 )
 
 var (
@@ -36,14 +39,28 @@ func (m *Model) style(s lipgloss.Style, text string) string {
 	return s.Render(text)
 }
 
+// scrolls says that what is looked at is no list, and may have more lines than the screen.
+func (m *Model) scrolls() bool { return m.at.view == "task" || m.at.view == "redis" }
+
+// space is how many lines there are for what scrolls.
+func (m *Model) space() int { return max(1, m.height-1-m.feet()) }
+
+// feet is how many lines are below all else: state and keys.
+func (m *Model) feet() int {
+	if m.plain {
+		return 1
+	}
+	return 2
+}
+
 // frame is the screen: never more lines or columns than it has.
 func (m *Model) frame() string {
-	lines := []string{m.title()}
-	lines = append(lines, m.content()...)
-	foot := []string{m.state(), m.style(dim, m.keys())}
-	if m.plain {
-		foot = foot[:1]
+	content := m.content()
+	if m.scrolls() {
+		content = content[max(0, min(m.at.row, len(content)-m.space())):]
 	}
+	lines := append([]string{m.title()}, content...)
+	foot := []string{m.state(), m.style(dim, m.keys())}[:m.feet()]
 	if most := max(0, m.height-len(foot)); len(lines) > most {
 		lines = lines[:most]
 	}
@@ -79,14 +96,20 @@ func (m *Model) state() string {
 		return "number of the task: " + m.typed + "_"
 	case m.trouble != nil:
 		text := "no news: " + clean(m.trouble.Error())
-		if !m.now.asOf.IsZero() {
+		if errors.Is(m.trouble, batch.ErrNotFound) || errors.Is(m.trouble, story.ErrNoTask) {
+			text = "gone, or never there: " + clean(m.trouble.Error()) + "; esc goes back"
+		}
+		if m.here() && !m.now.asOf.IsZero() {
 			text = "as of " + m.now.asOf.Format(time.TimeOnly) + ", " + text
 		}
 		return m.style(bad, text)
-	case m.now.asOf.IsZero():
+	case !m.here() || m.now.asOf.IsZero():
 		return "reading"
 	}
 	text := "as of " + m.now.asOf.Format(time.TimeOnly)
+	if all := len(m.content()); m.scrolls() && all > m.space() {
+		text += fmt.Sprintf(", lines %d to %d of %d", m.at.row+1, min(m.at.row+m.space(), all), all)
+	}
 	if p := m.pages(); p > 1 {
 		text += fmt.Sprintf(", page %d of %d", m.at.page+1, p)
 	}
@@ -116,7 +139,7 @@ func (m *Model) keys() string {
 
 func (m *Model) content() []string {
 	s := &m.now
-	if !sameBut(s.of, m.at) && s.of.view != m.at.view {
+	if !m.here() {
 		return []string{""} // not read yet
 	}
 	switch {

@@ -9,6 +9,7 @@ package top
 
 import (
 	"context"
+	"slices"
 	"strconv"
 	"time"
 
@@ -45,7 +46,7 @@ type place struct {
 	filter string
 	sort   int // of sorts, or states
 	page   int
-	row    int
+	row    int // that is chosen; of what is no list, the first line that is shown
 }
 
 // orders are those of a view, by the key s.
@@ -165,31 +166,62 @@ func (m *Model) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 // sameBut says that two places show the same list, whichever row is chosen.
 func sameBut(a, b place) bool { a.row = b.row; return a == b }
 
-// take takes what was read over.
+// take takes what was read over. What was chosen stays so, wherever in the list it is now.
 func (m *Model) take(s seen) {
 	m.reading = false
 	if !sameBut(s.of, m.at) {
 		return
 	}
-	if m.trouble = s.err; s.err == nil {
-		m.now = s
-		m.at.row = max(0, min(m.at.row, m.listed()-1))
+	if m.trouble = s.err; s.err != nil {
+		return
 	}
+	before := m.names()
+	listed := sameBut(m.now.of, m.at) && m.at.row < len(before)
+	m.now = s
+	if after := m.names(); listed && (m.at.row >= len(after) || after[m.at.row] != before[m.at.row]) {
+		if i := slices.Index(after, before[m.at.row]); i >= 0 {
+			m.at.row = i
+		}
+	}
+	m.choose(m.at.row)
 }
 
-// listed is how many rows the list on the screen has.
-func (m *Model) listed() int {
+// names are those of the rows of the list on the screen.
+func (m *Model) names() (names []string) {
 	switch {
 	case m.now.batches != nil:
-		return len(m.now.batches.Rows)
+		for _, b := range m.now.batches.Rows {
+			names = append(names, b.Batch)
+		}
 	case m.now.failures != nil:
-		return len(m.now.failures.Rows)
+		for _, o := range m.now.failures.Rows {
+			names = append(names, strconv.FormatInt(o.Seq, 10))
+		}
 	case m.now.lanes != nil:
-		return len(m.now.lanes.Rows)
+		for _, l := range m.now.lanes.Rows {
+			names = append(names, l.Lane)
+		}
 	case m.now.workers != nil:
-		return len(m.now.workers.Rows)
+		for _, w := range m.now.workers.Rows {
+			names = append(names, w.Worker)
+		}
 	}
-	return 0
+	return names
+}
+
+// here says that what was read last is of what is looked at now, if perhaps of another page.
+func (m *Model) here() bool {
+	of, at := m.now.of, m.at
+	return of.view == at.view && of.name == at.name && of.seq == at.seq
+}
+
+// choose chooses a row, or the nearest that there is.
+func (m *Model) choose(row int) {
+	last := len(m.names()) - 1
+	if m.scrolls() {
+		last = len(m.content()) - m.space()
+	}
+	m.at.row = max(0, min(row, last))
 }
 
 func (m *Model) pages() int {
@@ -208,7 +240,9 @@ func (m *Model) pages() int {
 
 // goTo looks at another place.
 func (m *Model) goTo(p place) (tea.Model, tea.Cmd) {
-	m.at = p
+	if m.at = p; !m.here() {
+		m.trouble = nil
+	}
 	return m, m.read()
 }
 
@@ -236,17 +270,13 @@ func (m *Model) press(k tea.KeyPressMsg) (tea.Model, tea.Cmd) {
 		}
 		return m.goTo(place{view: Views[0]})
 	case "up", "k":
-		m.at.row = max(0, m.at.row-1)
+		m.choose(m.at.row - 1)
 	case "down", "j":
-		m.at.row = max(0, min(m.at.row+1, m.listed()-1))
+		m.choose(m.at.row + 1)
 	case "pgup", "b":
-		p := m.at
-		p.page, p.row = max(0, p.page-1), 0
-		return m.goTo(p)
+		return m.leaf(-1)
 	case "pgdown", "space", " ":
-		p := m.at
-		p.page, p.row = max(0, min(p.page+1, m.pages()-1)), 0
-		return m.goTo(p)
+		return m.leaf(1)
 	case "s":
 		p := m.at
 		p.sort, p.page, p.row = p.sort+1, 0, 0
@@ -265,11 +295,22 @@ func (m *Model) press(k tea.KeyPressMsg) (tea.Model, tea.Cmd) {
 	return m, nil
 }
 
+// leaf goes to another page.
+func (m *Model) leaf(by int) (tea.Model, tea.Cmd) {
+	if m.scrolls() {
+		m.choose(m.at.row + by*m.space())
+		return m, nil
+	}
+	p := m.at
+	p.page, p.row = max(0, min(p.page+by, m.pages()-1)), 0
+	return m.goTo(p)
+}
+
 // into looks closer at what is chosen.
 func (m *Model) into() (tea.Model, tea.Cmd) {
 	to := place{name: m.at.name}
 	switch {
-	case m.at.row >= m.listed():
+	case !m.here() || m.at.row >= len(m.names()):
 		return m, nil
 	case m.at.view == "batches" && m.now.batches != nil:
 		to.view, to.name = "batch", m.now.batches.Rows[m.at.row].Batch

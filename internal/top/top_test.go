@@ -125,10 +125,11 @@ func TestViewsAreSwitchedFilteredAndDrilledInto(t *testing.T) {
 		t.Errorf("not filtered:\n%s", text)
 	}
 	s.presses("enter")
-	s.shows("alpha running, sleep, lane l", "failed 2", "timeout 2", "done in: not known: no producer tells")
+	s.shows("alpha running, sleep, lane l", "failed 2", "done in: not known: no producer tells")
 	conntest.Eventually(t, 10*time.Second, "its dead letters are there", func(context.Context) bool {
 		s.fresh()
-		return strings.Contains(ansi.Strip(s.frame()), "refused")
+		text := ansi.Strip(s.frame())
+		return strings.Contains(text, "refused") && strings.Contains(text, "timeout 2")
 	})
 	s.presses("down", "enter")
 	s.shows("task 1 of batch alpha: failed", "timeout: refused", "It failed for good after 2 attempts")
@@ -231,6 +232,96 @@ func TestTroubleIsShownBesideTheLastPicture(t *testing.T) {
 	s.fresh()
 	if text := s.shows("alpha"); strings.Contains(text, "no news") {
 		t.Errorf("still:\n%s", text)
+	}
+}
+
+// Enter is about the row that was chosen, wherever the list has it by now. Where it is gone
+// that is said, and esc leads back.
+func TestEnterIsAboutTheRowThatWasChosen(t *testing.T) {
+	s := newScreen(t)
+	for _, name := range []string{"alpha", "beta", "gamma"} {
+		s.create(name, "no")
+	}
+	s.fresh()
+	rows := s.names()
+	remove := func(name string) { s.c.Redis().Del(t.Context(), "weir:{"+name+"}:batch") }
+	s.presses("down")
+	remove(rows[0])
+	s.fresh()
+	if text := s.shows("2 batches"); strings.Contains(text, rows[0]) || s.at.row != 0 {
+		t.Errorf("row %d is chosen of:\n%s", s.at.row, text)
+	}
+	s.presses("enter")
+	s.shows(rows[1] + " running")
+	s.presses("esc")
+	s.fresh()
+
+	remove(rows[1]) // the list on the screen still has it
+	look := ui.NewLook(s.c)
+	t.Cleanup(look.Close)
+	s.from = look
+	s.presses("enter")
+	if text := s.shows("gone, or never there: ", "no such batch; esc goes back"); strings.Contains(text, "as of") {
+		t.Errorf("of what?\n%s", text)
+	}
+	s.presses("enter", "down", "t", "0", "enter") // a task of it is no more there
+	s.shows("gone, or never there: ")
+	s.presses("esc", "esc")
+	s.fresh()
+	if text := s.shows("1 batches", rows[2], "as of "); s.at.row != 0 || strings.Contains(text, "gone") {
+		t.Errorf("row %d is chosen of:\n%s", s.at.row, text)
+	}
+	s.presses("enter")
+	s.shows(rows[2] + " running")
+
+	s.presses("t", "0", "enter")
+	s.shows("task 0 of batch " + rows[2])
+	s.presses("esc", "t", "7", "enter", "esc", "t", "0", "enter")
+	_, cmd := s.goTo(place{view: "task", name: rows[2], seq: 7}) // which has not been read yet
+	if text := s.shows("reading"); strings.Contains(text, "task 0") {
+		t.Errorf("another task's story:\n%s", text)
+	}
+	s.gets(cmd())
+	s.shows("task 7 of batch " + rows[2])
+	remove(rows[2])
+	s.fresh()
+	s.shows("as of ", "gone, or never there: ") // beside the last picture
+}
+
+// What has more lines than the screen is scrolled, and no further than to its end.
+func TestALongStoryIsScrolled(t *testing.T) {
+	s := newScreen(t)
+	s.create("b", strings.Repeat("word ", 300)+"end of the error")
+	s.gets(tea.WindowSizeMsg{Width: 50, Height: 12})
+	s.presses("enter", "t", "0", "enter")
+	all := len(s.content())
+	const space = 12 - 3
+	if text := s.shows("task 0 of batch b", fmt.Sprintf("lines 1 to %d of %d", space, all)); strings.Contains(text, "end of the error") {
+		t.Fatalf("it fits:\n%s", text)
+	}
+	s.presses("up", "pgup")
+	s.shows("task 0 of batch b")
+	s.presses("down")
+	s.shows(fmt.Sprintf("lines 2 to %d of %d", space+1, all))
+	s.presses("pgdown")
+	s.shows(fmt.Sprintf("lines %d to %d of %d", space+2, 2*space+1, all))
+	s.fresh() // which happens each second
+	s.shows(fmt.Sprintf("lines %d to %d of %d", space+2, 2*space+1, all))
+	for range all {
+		s.presses("pgdown", "down")
+	}
+	end := fmt.Sprintf("lines %d to %d of %d", all-space+1, all, all)
+	s.shows("end of the error", "payload", end)
+	s.presses("up")
+	s.shows(fmt.Sprintf("lines %d to %d of %d", all-space, all-1, all)) // not after as many as were too many down
+	s.gets(tea.WindowSizeMsg{Width: 200, Height: 60})
+	if text := s.shows("task 0 of batch b", "end of the error", "payload"); strings.Contains(text, "lines") {
+		t.Errorf("all of it is there:\n%s", text)
+	}
+	for _, size := range [][2]int{{20, 4}, {5, 2}, {1, 1}} {
+		s.gets(tea.WindowSizeMsg{Width: size[0], Height: size[1]})
+		s.presses("pgdown", "down")
+		s.shows()
 	}
 }
 

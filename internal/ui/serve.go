@@ -12,21 +12,9 @@ import (
 // stopTime is what requests in progress get when the server stops.
 const stopTime = 5 * time.Second
 
-// Serve listens on addr and serves h until ctx is done; then it takes no new
-// requests, lets those in progress finish within 5 s, and returns nil. The error
-// to expect is that of an address that cannot be listened on.
-func Serve(ctx context.Context, addr string, h http.Handler) error {
-	var lc net.ListenConfig
-	ln, err := lc.Listen(ctx, "tcp", addr)
-	if err != nil {
-		return fmt.Errorf("serve the UI: %w", err)
-	}
-	return ServeOn(ctx, ln, h)
-}
-
-// ServeOn is Serve on a listener that is there already, for who wants to know
-// the port before. It closes ln.
-func ServeOn(ctx context.Context, ln net.Listener, h http.Handler) error {
+// Serve serves h on ln, which it closes, until ctx is done; then it takes no new
+// requests, lets those in progress finish within 5 s, and returns nil.
+func Serve(ctx context.Context, ln net.Listener, h http.Handler) error {
 	server := &http.Server{
 		Handler:           h,
 		ReadHeaderTimeout: 5 * time.Second,

@@ -3,7 +3,6 @@ package ui
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -373,7 +372,7 @@ func TestServeStopsGracefully(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	stopped := make(chan error, 1)
-	go func() { stopped <- ServeOn(ctx, ln, h) }()
+	go func() { stopped <- Serve(ctx, ln, h) }()
 
 	answer := make(chan string, 1)
 	go func() {
@@ -401,18 +400,5 @@ func TestServeStopsGracefully(t *testing.T) {
 	}
 	if err := <-stopped; err != nil {
 		t.Error(err)
-	}
-}
-
-func TestServeSaysWhatIsWrongWithTheAddress(t *testing.T) {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = ln.Close() }()
-	err = Serve(t.Context(), ln.Addr().String(), http.NotFoundHandler())
-	var op *net.OpError
-	if !errors.As(err, &op) || !strings.Contains(err.Error(), ln.Addr().String()) {
-		t.Errorf("got %v", err)
 	}
 }

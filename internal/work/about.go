@@ -5,9 +5,11 @@ import (
 	"encoding/json"
 	"runtime/debug"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/redis/go-redis/v9"
+	"github.com/weir-tasks/weir/internal/gate"
 )
 
 const (
@@ -17,7 +19,7 @@ const (
 	aboutKept  = 20 * time.Second
 )
 
-// about is what a process tells: handlers that go on though their task has its verdict are
+// about is what a worker tells: handlers that go on though their task has its verdict are
 // on no list of asynq's.
 type about struct {
 	Version string        `json:"version"`
@@ -25,18 +27,45 @@ type about struct {
 	Skew    time.Duration `json:"skew"`
 }
 
-// aboutKey is where the process of that name, host:pid, tells.
-func aboutKey(name string) string { return "weir:{workers}:about:" + name }
+// aboutKey is where the worker whose asynq.Server has that key tells: a process may have
+// several.
+func aboutKey(server string) string {
+	return "weir:{workers}:about:" + strings.TrimSuffix(strings.TrimPrefix(server, serversKey+":{"), "}")
+}
+
+// known is the gate, as asynq.Server has it, and learns what key that has in Redis.
+type known struct {
+	*gate.Gate
+	server string        // valid once met is closed
+	met    chan struct{} // closed at its first heartbeat
+	once   sync.Once
+}
+
+// ZAdd is how a heartbeat begins.
+func (k *known) ZAdd(ctx context.Context, key string, members ...redis.Z) *redis.IntCmd {
+	if key == serversKey && len(members) == 1 {
+		k.once.Do(func() {
+			k.server, _ = members[0].Member.(string)
+			close(k.met)
+		})
+	}
+	return k.Gate.ZAdd(ctx, key, members...)
+}
 
 // tell tells until ctx ends. What does not come through is told the next time.
-func (w *Worker) tell(ctx context.Context) {
+func (w *Worker) tell(ctx context.Context, k *known) {
+	select {
+	case <-ctx.Done():
+		return
+	case <-k.met:
+	}
 	tick := time.NewTicker(aboutEvery)
 	defer tick.Stop()
 	for {
 		data, err := json.Marshal(about{version(), w.runner.Stuck(), time.Duration(w.clock.offset.Load())})
 		if err == nil {
 			telling, done := context.WithTimeout(ctx, aboutEvery)
-			_ = w.fast.Set(telling, aboutKey(Name()), data, aboutKept).Err()
+			_ = w.fast.Set(telling, aboutKey(k.server), data, aboutKept).Err()
 			done()
 		}
 		select {
@@ -62,13 +91,7 @@ func version() string {
 	return v
 }
 
-// processOfServer is the host:pid in the key of a server of asynq.
-func processOfServer(key string) string {
-	name := strings.TrimSuffix(strings.TrimPrefix(key, serversKey+":{"), "}")
-	return name[:max(strings.LastIndexByte(name, ':'), 0)]
-}
-
-// take takes over what a process told of itself.
+// take takes over what a worker told of itself.
 func (s *Seen) take(told *redis.StringCmd) {
 	var a about
 	if json.Unmarshal([]byte(told.Val()), &a) == nil {

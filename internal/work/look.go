@@ -91,7 +91,7 @@ func look(ctx context.Context, rdb redis.UniversalClient, withTasks bool) ([]*Se
 	}
 	records := make([]record, len(servers))
 	for i, key := range servers {
-		records[i] = record{info: pipe.Get(ctx, key), left: pipe.PTTL(ctx, key), about: pipe.Get(ctx, aboutKey(processOfServer(key)))}
+		records[i] = record{info: pipe.Get(ctx, key), left: pipe.PTTL(ctx, key), about: pipe.Get(ctx, aboutKey(key))}
 		if withTasks {
 			records[i].tasks = pipe.HVals(ctx, strings.Replace(key, "servers", "workers", 1))
 		}

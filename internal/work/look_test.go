@@ -58,6 +58,37 @@ func TestLookSeesWorkersAndTheirClocks(t *testing.T) {
 	})
 }
 
+// Of two workers of one process each has its own stuck handlers, and its own clock.
+func TestLookTellsWorkersOfOneProcessApart(t *testing.T) {
+	t.Parallel()
+	conntest.Both(t, func(t *testing.T, c redis.UniversalClient) {
+		release := make(chan struct{})
+		defer close(release)
+		f := newFixture(t, c, func(context.Context, payload) (int64, error) { <-release; return 0, nil })
+		const ahead = 5 * time.Second
+		f.worker(Options{Concurrency: 4, ShutdownTimeout: time.Millisecond})
+		f.worker(Options{Concurrency: 3, ShutdownTimeout: time.Millisecond, Lanes: []string{"b"}, Now: func() time.Time { return time.Now().Add(ahead) }})
+		short := someOptions
+		short.TimeoutMS, short.Retries = 50, 0
+		f.batchOf("one", short, job.Type(), 2, "a")
+		var all []*Seen
+		stuck := func(ctx context.Context) bool {
+			var err error
+			if all, err = Look(ctx, c); err != nil || len(all) != 2 {
+				return false
+			}
+			if all[0].Slots == 3 {
+				all[0], all[1] = all[1], all[0]
+			}
+			return all[0].Stuck == 2 && all[1].Version == all[0].Version && all[1].Skew > ahead/2
+		}
+		conntest.Eventually(t, 20*time.Second, "one has two stuck handlers, the other has a clock that is ahead", stuck)
+		if all[1].Stuck != 0 || all[0].Skew.Abs() > ahead/2 {
+			t.Errorf("%+v, %+v", all[0], all[1])
+		}
+	})
+}
+
 // Payloads of tasks that run are read by who shows tasks, and by nobody else.
 func TestCountingWorkersReadsNoPayloads(t *testing.T) {
 	rdb := conntest.Server(t).Client()

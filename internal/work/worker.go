@@ -89,6 +89,7 @@ type Worker struct {
 	gate   *gate.Gate
 	runner *attempt.Runner
 	server *asynq.Server
+	known  *known // what server has for Redis
 
 	rescuer *rescue.Rescuer
 	clock   *clock
@@ -159,7 +160,8 @@ func New(rdb, fast redis.UniversalClient, ledger *batch.Ledger, o Options) (*Wor
 		w.named = newNamed(rdb, o.Name, w.gate.Mark(), o.Log)
 	}
 	w.clock = &clock{rdb: rdb, now: o.Now, hold: w.gate.Hold, log: o.Log}
-	w.server = asynq.NewServerFromRedisClient(w.gate, asynq.Config{
+	w.known = &known{Gate: w.gate, met: make(chan struct{})}
+	w.server = asynq.NewServerFromRedisClient(w.known, asynq.Config{
 		Concurrency:     overlap * o.Concurrency,
 		Queues:          map[string]int{gate.Placeholder: 1},
 		RetryDelayFunc:  w.runner.RetryDelay,
@@ -245,7 +247,7 @@ func (w *Worker) Start() error {
 	w.others.Go(func() { lane.Sweep(ctx, w.fast, w.id, w.opts.Log) })
 	w.clock.look(ctx)
 	w.others.Go(func() { w.clock.run(ctx) })
-	w.others.Go(func() { w.tell(ctx) })
+	w.others.Go(func() { w.tell(ctx, w.known) })
 	w.gate.Start()
 	if err := w.server.Start(w.runner); err != nil {
 		return errors.Join(fmt.Errorf("start asynq: %w", err), w.Stop())
