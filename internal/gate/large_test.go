@@ -1,8 +1,9 @@
 package gate
 
 import (
-	"strings"
 	"testing"
+
+	"github.com/hibiken/asynq"
 
 	"github.com/weir-tasks/weir/internal/queue"
 )
@@ -11,10 +12,12 @@ import (
 // stays active, where rescue finds it.
 func TestALargeMessageDoesNotComeToTheWorker(t *testing.T) {
 	inBubble(t, 2, Options{}, func(t *testing.T, g *fixture) {
-		g.add("a", "1", "large", "2")
-		if err := g.c.HSet(t.Context(), queue.TaskPrefix("a")+"large", "msg", strings.Repeat("x", queue.MaxMessage+1)).Err(); err != nil {
+		g.add("a", "1")
+		large := asynq.NewTask("t", make([]byte, queue.MaxMessage))
+		if _, err := g.client.Enqueue(large, asynq.Queue("a"), asynq.TaskID("large")); err != nil {
 			t.Fatal(err)
 		}
+		g.add("a", "2")
 		g.Start()
 		g.want("1")
 		g.want("2")
