@@ -20,6 +20,7 @@ import (
 type servicePhase struct {
 	rate   float64 // answers a second, at best
 	change func(n *nginx)
+	times  int // phases of the load it lasts
 }
 
 type serviceScenario struct {
@@ -54,20 +55,20 @@ func serviceScenarios() []serviceScenario {
 	const later = "limit_req_status 429; add_header Retry-After 1 always;"
 	return []serviceScenario{
 		{"limit_conn 20, 10, 40", plain, limitConn(20), []servicePhase{
-			{20 * perSlot, nil}, {10 * perSlot, to(limitConn(10))}, {40 * perSlot, to(limitConn(40))},
+			{20 * perSlot, nil, 1}, {10 * perSlot, to(limitConn(10)), 1}, {40 * perSlot, to(limitConn(40)), 1},
 		}, 0.6, 0.1},
 		{"limit_req 150, 75, 300 a second", plain, limitReq(150, ""), []servicePhase{
-			{150, nil}, {75, to(limitReq(75, ""))}, {300, to(limitReq(300, ""))},
+			{150, nil, 1}, {75, to(limitReq(75, "")), 1}, {300, to(limitReq(300, "")), 1},
 		}, 0.7, 0.1},
 		// Here a look above the rate costs all a second, and is rarely made: see whatATryCosts.
 		{"429, Retry-After; 150, 75, 150", plain, limitReq(150, later), []servicePhase{
-			{150, nil}, {75, to(limitReq(75, later))}, {150, to(limitReq(150, later))},
+			{150, nil, 1}, {75, to(limitReq(75, later)), 1}, {150, to(limitReq(150, later)), 1},
 		}, 0.45, 0.05},
 		{"a queue behind 20", func() http.Handler { return slowly(answersIn, make(chan struct{}, 20)) }, nginxLimits{}, []servicePhase{
-			{20 * perSlot, nil}, {20 * perSlot, nil}, {20 * perSlot, nil},
+			{20 * perSlot, nil, 1}, {20 * perSlot, nil, 1}, {20 * perSlot, nil, 1},
 		}, 0.75, 0.02},
 		{"limit_conn 20, stopped, started", plain, limitConn(20), []servicePhase{
-			{20 * perSlot, nil}, {0, (*nginx).stop}, {20 * perSlot, (*nginx).start},
+			{20 * perSlot, nil, 1}, {0, (*nginx).stop, 3}, {20 * perSlot, (*nginx).start, 1},
 		}, 0.6, 0.1},
 	}
 }
@@ -212,7 +213,7 @@ func measure(t *testing.T, sc serviceScenario, l load) figures {
 			p.change(n)
 		}
 		begins = append(begins, now())
-		time.Sleep(l.last)
+		time.Sleep(time.Duration(p.times) * l.last)
 	}
 	begins = append(begins, now())
 	failed := stop()

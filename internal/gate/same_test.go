@@ -132,6 +132,11 @@ func TestTakingManyIsAsynqsDequeueManyTimes(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
+			more := int64(0)
+			if c.Exists(t.Context(), queue.Paused("a")).Val() == 0 {
+				more = min(1, c.LLen(t.Context(), queue.Pending("a")).Val())
+			}
+			want = append([]any{more}, want...)
 			left := everything(t, c)
 
 			anyLane(t, c, seed)

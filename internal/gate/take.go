@@ -155,6 +155,7 @@ func (g *Gate) askAhead(taken []task) {
 // collect keeps the tasks that came for one lane and returns the other permits.
 func (g *Gate) collect(t *turnOf, lease string, now time.Time) (got int, err error) {
 	var messages [len(queue.Priorities)][]any
+	var more [len(queue.Priorities)]bool
 	for p, call := range t.calls {
 		if call == nil {
 			continue
@@ -162,8 +163,9 @@ func (g *Gate) collect(t *turnOf, lease string, now time.Time) (got int, err err
 		came, callErr := call.Cmd.Slice()
 		if callErr != nil {
 			err = callErr
+			continue
 		}
-		messages[p] = came
+		more[p], messages[p] = came[0] != int64(0), came[1:]
 	}
 	lane, gave := t.of.lane, make([]bool, len(t.lists))
 	for i, p := range t.lists {
@@ -193,7 +195,7 @@ func (g *Gate) collect(t *turnOf, lease string, now time.Time) (got int, err err
 		}
 		g.taken = append(g.taken, taken)
 	}
-	g.answered(t, gave)
+	g.answered(t, gave, more)
 	g.lanes.Return(lane, len(gave)-got)
 	return got, err
 }

@@ -183,21 +183,17 @@ func (g *Gate) turns() []*turnOf {
 	return turns
 }
 
-// answered notes which of the lists asked have given all that was asked of them, and may
-// have more; what the others have not given costs the lane no turns. The caller has g.mu.
-func (g *Gate) answered(t *turnOf, gave []bool) {
+// answered notes which of the lists asked have more; what they have not given costs the
+// lane no turns. The caller has g.mu.
+func (g *Gate) answered(t *turnOf, gave []bool, more [len(queue.Priorities)]bool) {
 	w := t.of
 	w.asked--
-	var dry [len(queue.Priorities)]bool
 	for i, p := range t.lists {
 		if !gave[i] {
-			dry[p] = true
 			w.lists.pass[p] -= stride / p.Share()
 			w.pass -= g.strideOf(w.lane)
 		}
-	}
-	for _, p := range t.lists {
-		w.lists.may[p] = w.lists.may[p] || !dry[p]
+		w.lists.may[p] = w.lists.may[p] || more[p]
 	}
 	g.settle(w)
 }

@@ -153,7 +153,8 @@ func (g *Gate) lookAtKinds(ctx context.Context) error {
 	return nil
 }
 
-// setKnown adopts the lanes that are in use, keeping those that have marks. It reports
+// setKnown adopts the lanes that are in use, keeping those that have marks, and forgets the
+// places in the order of turns that matter no more: all, where nothing waits. It reports
 // whether Redis gives what it is asked for: one that lets look may still refuse that,
 // as long as there is work to ask for.
 func (g *Gate) setKnown(names []string, idle bool) (gives bool) {
@@ -168,7 +169,7 @@ func (g *Gate) setKnown(names []string, idle bool) (gives bool) {
 		switch used := w.asked > 0 || w.lists.any(); {
 		case used && !known:
 			more = append(more, name)
-		case !used && (!known || w.pass <= g.now):
+		case !used && (!known || idle || w.pass <= g.now):
 			delete(g.work, name)
 		}
 	}

@@ -15,7 +15,7 @@ const (
 	// tick is how often the lanes are looked at: a pause that ends, a report that is due.
 	tick = 20 * time.Millisecond
 
-	// lingers is how long a lane that needs none is reported on, and keeps its permits.
+	// lingers is how long a lane that needs no permits, and has reported so, is remembered.
 	lingers = time.Second
 
 	// atOnce is how many reports may be under way.
@@ -99,6 +99,8 @@ func (s *Set) due() map[string]*lane {
 		case now.Sub(l.idle) > lingers:
 			s.giveUp(l) // its lease ends by itself
 			s.loosen(name, l)
+			continue
+		default: // it has said that it wants none
 			continue
 		}
 		l.syncing = true

@@ -264,8 +264,9 @@ func TestALaneIsFoundToBeGoverned(t *testing.T) {
 }
 
 // govern runs a Set's reports until the test ends.
-func (c *cluster) govern(slots int) *Set {
-	set := NewSet("w", slots)
+func (c *cluster) govern(slots int) *Set { return c.run(NewSet("w", slots)) }
+
+func (c *cluster) run(set *Set) *Set {
 	ctx, cancel := context.WithCancel(c.t.Context())
 	gone := make(chan struct{})
 	go func() { defer close(gone); set.Govern(ctx, c.c, slog.New(slog.DiscardHandler)) }()
@@ -417,3 +418,42 @@ func TestLanesThatWaitForSlotsAreNotReportedOn(t *testing.T) {
 		}
 	})
 }
+
+// A lane that is used now and then is reported on then: ten thousand of them would keep
+// Redis busy with reports of nothing.
+func TestALaneThatIsDoneSaysSoOnce(t *testing.T) {
+	inBubble(t, func(c *cluster, s *service) {
+		var w reports
+		set := NewSet("w", 10)
+		set.Watch(&w)
+		c.run(set)
+		set.Governed([]string{"a"})
+		for range 2 {
+			before := w.sent.Load()
+			for set.Take("a", 1) == 0 {
+				time.Sleep(tick)
+			}
+			set.Done("a", s.call())
+			set.Backlog("a", 0)
+			time.Sleep(lingers / 2)
+			if n := w.sent.Load() - before; n > 3 {
+				t.Errorf("%d reports of one request", n)
+			}
+		}
+		before := w.sent.Load()
+		time.Sleep(3 * lingers)
+		if n := w.sent.Load() - before; n > 0 {
+			t.Errorf("%d reports of an idle lane", n)
+		}
+		if st := set.Stats(); len(st) != 1 || st[0].Governed != nil {
+			t.Errorf("it is remembered for good: %+v", st)
+		}
+	})
+}
+
+type reports struct {
+	deaf
+	sent atomic.Int64
+}
+
+func (r *reports) Sync(string, governor.Grant, time.Duration, error) { r.sent.Add(1) }
