@@ -84,6 +84,15 @@ func TestAThousandHostileInputsFitInMemory(t *testing.T) {
 	eventually(t, long, func() bool {
 		return rdb.LLen(t.Context(), "asynq:{jobs}:pending").Val() == 0 && rdb.LLen(t.Context(), "asynq:{jobs}:active").Val() == 0
 	}, "what was pushed by hand is seen to")
+	for range 3 {
+		tried++
+		must(t, rdb.HSet(t.Context(), "asynq:{jobs}:t:huge", "msg", strings.Repeat("x", 100<<20), "state", "pending").Err())
+		must(t, rdb.LPush(t.Context(), "asynq:{jobs}:pending", "huge").Err())
+		eventually(t, long, func() bool { return rdb.Exists(t.Context(), "asynq:{jobs}:t:huge").Val() == 0 }, "a message of 100 MiB is set aside")
+	}
+	if newest := rdb.LIndex(t.Context(), "weir:{jobs}:quarantine", 0).Val(); !strings.Contains(newest, fmt.Sprintf(`"size":%d`, 100<<20)) {
+		t.Errorf("set aside was %.300s", newest)
+	}
 	allOK(t, producer(t, url, "run", "square", "--repeat", "100").exits(t, 0).outcomes(t), 100)
 	if !worker.running() {
 		t.Fatal("the worker has died")

@@ -56,6 +56,7 @@ func TestDefinePanics(t *testing.T) {
 		"negative backoff": policy(Policy{Backoff: -1}),
 		"backoff > max":    policy(Policy{Backoff: 2, MaxBackoff: 1}),
 		"negative caps":    policy(Policy{MaxResult: -1}),
+		"a payload's cap":  policy(Policy{MaxPayload: maxPayload + 1}),
 		"a lane's colon":   policy(Policy{Lane: "a:1"}),
 		"concurrency":      policy(Policy{Concurrency: -1}),
 		"concurrency of many lanes": func() {

@@ -21,7 +21,8 @@ type Policy struct {
 	// attempts, MaxBackoff its ceiling.
 	Backoff    time.Duration
 	MaxBackoff time.Duration
-	// MaxPayload and MaxResult cap the JSON of payload and result, in bytes.
+	// MaxPayload and MaxResult cap the JSON of payload and result, in bytes. MaxPayload is 8 MiB
+	// at most, so that no queue holds a message that workers would not read.
 	MaxPayload int
 	MaxResult  int
 	// Lane is the way to the service these tasks call; default: the type's name. A
@@ -47,6 +48,9 @@ var DefaultPolicy = Policy{
 	MaxPayload: 64 << 10,
 	MaxResult:  256 << 10,
 }
+
+// maxPayload is the most that any type may take.
+const maxPayload = 8 << 20
 
 // namePattern is what a task type may be called.
 var namePattern = regexp.MustCompile(`^[a-z0-9][a-z0-9_-]{0,63}$`)
@@ -99,6 +103,8 @@ func (p Policy) problem() string {
 		return fmt.Sprintf("MaxBackoff %v is less than Backoff %v", p.MaxBackoff, p.Backoff)
 	case p.MaxPayload < 0 || p.MaxResult < 0:
 		return "MaxPayload and MaxResult must not be negative"
+	case p.MaxPayload > maxPayload:
+		return fmt.Sprintf("MaxPayload is %d, must be at most %d", p.MaxPayload, maxPayload)
 	case ValidLane(p.Lane) != nil:
 		return ValidLane(p.Lane).Error()
 	case p.Concurrency < 0:

@@ -9,8 +9,9 @@ var (
 	// was cut off in the middle.
 	secretMember = regexp.MustCompile(`(?i)("[^"]*(?:authorization|cookie|passw|secret|token|api[-_]?key|credential|signature)[^"]*"\s*:\s*)"(?:[^"\\]|\\.)*(?:"|\\?$)`)
 
-	// userInfo is the user and password of a URL.
-	userInfo = regexp.MustCompile(`(://)[^/?#\s"@\\]+@`)
+	// userInfo is the user and password of a URL, also one that was cut off before its @: then
+	// it cannot have been a host and a port.
+	userInfo = regexp.MustCompile(`(://)(?:[^/?#\s"@\\]+@|[^/?#\s"@\\:]*:(?:[0-9]{6,}|[0-9]*[^0-9/?#\s"@\\][^/?#\s"@\\]*)$)`)
 )
 
 // Redact is a payload fit to be shown: the texts of members such as Authorization, Cookie

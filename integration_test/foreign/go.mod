@@ -1,6 +1,6 @@
 module example.com/foreign
 
-go 1.26.0
+go 1.26.1
 
 require github.com/weir-tasks/weir v0.0.0
 

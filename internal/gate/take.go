@@ -104,7 +104,7 @@ func (t *turnOf) take(lease string) (calls []*together.Call) {
 		if asked[p] > 0 {
 			t.calls[p] = &together.Call{
 				Keys: []string{p.List(lane), queue.Paused(lane), queue.Active(lane), queue.Lease(lane)},
-				Args: []any{lease, queue.TaskPrefix(lane), asked[p]},
+				Args: []any{lease, queue.TaskPrefix(lane), asked[p], queue.MaxMessage},
 			}
 			calls = append(calls, t.calls[p])
 		}
@@ -178,8 +178,8 @@ func (g *Gate) collect(t *turnOf, lease string, now time.Time) (got int, err err
 		gave[i] = true
 		m, err := queue.Decode(msg)
 		if err != nil {
-			// asynq would refuse it likewise. Its ID is not known here: rescue, which
-			// sees that it stays active, sets it aside.
+			// asynq would refuse it likewise, or it is too large. Its ID is not known here:
+			// rescue, which sees that it stays active, sets it aside.
 			g.opts.Log.Error("a task of this lane cannot be read; it will be set aside", "lane", lane)
 			g.lanes.Return(lane, 1)
 			continue

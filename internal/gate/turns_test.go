@@ -191,7 +191,7 @@ func TestNormalTasksCostNothingMore(t *testing.T) {
 		g.Start()
 		asked := make(map[string]int)
 		g.c.AddHook(eachCommand{func(args []any) {
-			if args[0] == "evalsha" && len(args) == 10 && args[4] == queue.Paused("a") {
+			if args[0] == "evalsha" && len(args) == 11 && args[4] == queue.Paused("a") {
 				asked[args[3].(string)] += args[9].(int)
 			}
 		}})

@@ -14,6 +14,13 @@ import (
 // payloadField is the payload's number in asynq's TaskMessage.
 const payloadField protowire.Number = 2
 
+// MaxMessage is the largest message of a task that weir reads, in bytes: twice what a payload
+// may have. A larger one is of no type, and is set aside without being read.
+const MaxMessage = 16 << 20
+
+// ErrTooLarge says that a message is larger than MaxMessage.
+var ErrTooLarge = fmt.Errorf("its message is larger than %d bytes", MaxMessage)
+
 // Message is a task as asynq encodes it, as far as weir looks into it.
 type Message struct {
 	Type, ID, Queue string
@@ -111,14 +118,24 @@ func Fields(b []byte, each func(num protowire.Number, text []byte, n uint64) err
 }
 
 // Messages are the encoded messages of tasks, each with the error of reading it;
-// redis.Nil is one that is gone.
+// redis.Nil is one that is gone, ErrTooLarge one that is not read.
 func Messages(ctx context.Context, rdb redis.UniversalClient, lane string, ids []string) []*redis.StringCmd {
 	pipe := rdb.Pipeline()
+	sizes := make([]*redis.IntCmd, len(ids))
+	for i, id := range ids {
+		sizes[i] = pipe.HStrLen(ctx, TaskPrefix(lane)+id, "msg")
+	}
+	_, _ = pipe.Exec(ctx) // each command has its own error, here and below
 	messages := make([]*redis.StringCmd, len(ids))
 	for i, id := range ids {
-		messages[i] = pipe.HGet(ctx, TaskPrefix(lane)+id, "msg")
+		if sizes[i].Val() > MaxMessage {
+			messages[i] = redis.NewStringCmd(ctx)
+			messages[i].SetErr(ErrTooLarge)
+			continue
+		}
+		messages[i] = pipe.HGet(ctx, TaskPrefix(lane)+id, "msg") // fails for what is no hash
 	}
-	_, _ = pipe.Exec(ctx) // each command has its own error
+	_, _ = pipe.Exec(ctx)
 	return messages
 }
 
@@ -129,7 +146,7 @@ func Decoded(ctx context.Context, rdb redis.UniversalClient, lane string, ids []
 	for chunk := range slices.Chunk(ids, withdrawChunk) {
 		messages := Messages(ctx, rdb, lane, chunk)
 		for i, id := range chunk {
-			if err := messages[i].Err(); err != nil && err != redis.Nil {
+			if err := messages[i].Err(); err != nil && err != redis.Nil && err != ErrTooLarge {
 				return nil, fmt.Errorf("read tasks of lane %q: %w", lane, err)
 			}
 			m, err := Decode(messages[i].Val())

@@ -59,7 +59,7 @@ type Bad struct {
 	// Kind is what Redis held under the task's key, normally a hash.
 	Kind string `json:"kind"`
 	// Data is the message, or the string that was in its place; Size is its length,
-	// of which Data holds the beginning.
+	// of which Data holds the beginning, and nothing where it is above MaxMessage.
 	Data []byte `json:"data,omitempty"`
 	Size int    `json:"size"`
 }
@@ -82,17 +82,22 @@ func SetAside(ctx context.Context, rdb redis.UniversalClient, lane, id, why stri
 	if bad.Kind, err = rdb.Type(ctx, key).Result(); err != nil {
 		return fail(err)
 	}
+	var size int64
 	var data string
 	switch bad.Kind {
 	case "hash":
-		data, err = rdb.HGet(ctx, key, "msg").Result()
+		if size, err = rdb.HStrLen(ctx, key, "msg").Result(); err == nil && size <= MaxMessage {
+			data, err = rdb.HGet(ctx, key, "msg").Result()
+		}
 	case "string":
-		data, err = rdb.Get(ctx, key).Result()
+		if size, err = rdb.StrLen(ctx, key).Result(); err == nil {
+			data, err = rdb.GetRange(ctx, key, 0, maxKept-1).Result()
+		}
 	}
 	if err != nil && err != redis.Nil {
 		return fail(err)
 	}
-	bad.Size, bad.Data = len(data), []byte(data[:min(len(data), maxKept)])
+	bad.Size, bad.Data = int(size), []byte(data[:min(len(data), maxKept)])
 	entry, err := json.Marshal(bad)
 	if err != nil {
 		return fail(err)

@@ -239,7 +239,7 @@ func (r *Rescuer) ofLane(lane string, err error) error {
 // the connection, or of ctx.
 func ofEntry(err error) bool {
 	var said redis.Error
-	return errors.As(err, &said) &&
+	return errors.Is(err, queue.ErrTooLarge) || errors.As(err, &said) &&
 		(strings.HasPrefix(said.Error(), "WRONGTYPE") || strings.HasPrefix(said.Error(), "ERR") && strings.Contains(said.Error(), "WRONGTYPE"))
 }
 

@@ -3,9 +3,9 @@
 -- KEYS[1] the list                KEYS[2] asynq:{LANE}:paused
 -- KEYS[3] asynq:{LANE}:active     KEYS[4] asynq:{LANE}:lease
 -- ARGV[1] the end of the lease, with the worker's mark
--- ARGV[2] asynq:{LANE}:t:  ARGV[3] how many
+-- ARGV[2] asynq:{LANE}:t:  ARGV[3] how many  ARGV[4] the size of the largest message, in bytes
 -- Returns 1 where the list has more, else 0; then the message of each task taken, in their
--- order, nil for an ID that has none. None while the lane is paused.
+-- order, nil for an ID that has none or a larger one. None while the lane is paused.
 if redis.call('EXISTS', KEYS[2]) == 1 then
   return {0}
 end
@@ -30,7 +30,9 @@ for i, id in ipairs(ids) do
   if type(redis.pcall('HSET', key, 'state', 'active')) == 'number' then
     leases[#leases + 1] = ARGV[1]
     leases[#leases + 1] = id
-    answer[1 + i] = redis.call('HGET', key, 'msg')
+    if redis.call('HSTRLEN', key, 'msg') <= tonumber(ARGV[4]) then
+      answer[1 + i] = redis.call('HGET', key, 'msg')
+    end
   end
 end
 if #leases > 0 then
