@@ -11,7 +11,7 @@ var (
 
 	// userInfo is the user and password of a URL, also one that was cut off before its @: then
 	// it cannot have been a host and a port.
-	userInfo = regexp.MustCompile(`(://)(?:[^/?#\s"@\\]+@|[^/?#\s"@\\:]*:(?:[0-9]{6,}|[0-9]*[^0-9/?#\s"@\\][^/?#\s"@\\]*)$)`)
+	userInfo = regexp.MustCompile(`(://)(?:(?:[^/?#\s"@\\]|\\u[0-9a-fA-F]{4})+@|[^/?#\s"@\\:]*:(?:[0-9]{6,}|[0-9]*[^0-9/?#\s"@\\][^/?#\s"@\\]*)$)`)
 )
 
 // Redact is a payload fit to be shown: the texts of members such as Authorization, Cookie

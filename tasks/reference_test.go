@@ -212,6 +212,7 @@ func TestRedact(t *testing.T) {
 		`{"password":"cut off behind\`:                                       `{"password":"***"`,
 		`{"token":{"$env":"TOKEN"},"tokens":3}`:                              `{"token":{"$env":"TOKEN"},"tokens":3}`,
 		`{"url":"https://user:pass@h.test/a@b?c=d@e"}`:                       `{"url":"https://***@h.test/a@b?c=d@e"}`,
+		`{"url":"https://user:p\u0026s@h.test/"}`:                            `{"url":"https://***@h.test/"}`,
 		`{"url":"https://h.test/a@b"}`:                                       `{"url":"https://h.test/a@b"}`,
 		`{"text":"my token is \"x\""}`:                                       `{"text":"my token is \"x\""}`,
 		`not JSON, {n}`:                                                      `not JSON, {n}`,

@@ -140,6 +140,7 @@ func (s *Set) doneCall(c *Call, r governor.Result) {
 	if l.inFlight == 0 {
 		panic("lane: more permits returned than taken")
 	}
+	l.peak = max(l.peak, l.inFlight)
 	l.inFlight--
 	if l.local != nil && l.local.Done(s.now(), r) {
 		s.wake()

@@ -100,7 +100,10 @@ func (s *Set) due() map[string]*lane {
 			s.giveUp(l) // its lease ends by itself
 			s.loosen(name, l)
 			continue
-		default: // it has said that it wants none
+		case l.wanted == 0: // and has said so
+			if l.refused {
+				s.loosen(name, l)
+			}
 			continue
 		}
 		l.syncing = true
@@ -118,8 +121,7 @@ func (s *Set) uses(l *lane) bool {
 func (g *governing) report(ctx context.Context, name string, l *lane) {
 	s := g.set
 	s.mu.Lock()
-	local, wants := l.local, max(l.inFlight+l.backlog+len(l.waiters), l.peak)
-	l.peak = l.inFlight
+	local, wants := l.local, s.wants(l)
 	l.syncing = local != nil // else it is governed no more
 	s.mu.Unlock()
 	if local == nil {
@@ -132,13 +134,14 @@ func (g *governing) report(ctx context.Context, name string, l *lane) {
 	if err != nil {
 		local.Lost(s.now(), r)
 		g.failed(ctx, name, err)
+		wants = max(wants, 1) // what was lost is to be told, too
 	} else {
 		local.Apply(s.now(), grant)
 		g.tell(name, grant)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	l.syncing = false
+	l.syncing, l.wanted = false, wants
 	switch {
 	case err == nil:
 		s.answered(l)
@@ -146,6 +149,18 @@ func (g *governing) report(ctx context.Context, name string, l *lane) {
 	case governor.OfLane(err):
 		s.answered(l) // other lanes need not wait for it
 	}
+}
+
+// wants is how many permits a lane asks for: what it needs now, or needed since it last asked,
+// so that tasks that come one by one need not wait for a report each.
+func (s *Set) wants(l *lane) int {
+	wants := l.inFlight + len(l.waiters)
+	if s.uses(l) {
+		wants += l.backlog
+	}
+	wants = max(wants, l.peak)
+	l.peak = 0
+	return wants
 }
 
 // failed logs that a lane's report was not answered; what does not mend itself as an error.

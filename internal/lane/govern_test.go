@@ -420,8 +420,8 @@ func TestLanesThatWaitForSlotsAreNotReportedOn(t *testing.T) {
 }
 
 // A lane that is used now and then is reported on then: ten thousand of them would keep
-// Redis busy with reports of nothing.
-func TestALaneThatIsDoneSaysSoOnce(t *testing.T) {
+// Redis busy with reports of nothing. At last it holds no permits.
+func TestALaneThatIsDoneSaysSo(t *testing.T) {
 	inBubble(t, func(c *cluster, s *service) {
 		var w reports
 		set := NewSet("w", 10)
@@ -430,14 +430,13 @@ func TestALaneThatIsDoneSaysSoOnce(t *testing.T) {
 		set.Governed([]string{"a"})
 		for range 2 {
 			before := w.sent.Load()
-			for set.Take("a", 1) == 0 {
-				time.Sleep(tick)
-			}
-			set.Done("a", s.call())
-			set.Backlog("a", 0)
-			time.Sleep(lingers / 2)
-			if n := w.sent.Load() - before; n > 3 {
+			c.one(set, s.call)
+			time.Sleep(lingers - 2*tick)
+			if n := w.sent.Load() - before; n > 5 {
 				t.Errorf("%d reports of one request", n)
+			}
+			if n := w.permits.Load(); n != 0 {
+				t.Errorf("%d permits are kept", n)
 			}
 		}
 		before := w.sent.Load()
@@ -451,9 +450,58 @@ func TestALaneThatIsDoneSaysSoOnce(t *testing.T) {
 	})
 }
 
-type reports struct {
-	deaf
-	sent atomic.Int64
+// What a service says to a request that is over before the next look is told to all, also
+// where the lane was idle.
+func TestAQuickRefusalOfAnIdleLaneIsTold(t *testing.T) {
+	inBubble(t, func(c *cluster, s *service) {
+		set := c.govern(10)
+		set.Governed([]string{"a"})
+		c.one(set, s.call)
+		time.Sleep(lingers / 2)
+		c.one(set, func() governor.Result {
+			return governor.Result{Outcome: governor.Throttled, Started: time.Now(), Latency: time.Millisecond, RetryAfter: time.Minute}
+		})
+		time.Sleep(2 * lingers)
+		v, ok, err := governor.Look(c.t.Context(), c.c, "a")
+		if err != nil || !ok || v.State != governor.Paused {
+			t.Errorf("%+v, %v, %v", v, ok, err)
+		}
+	})
 }
 
-func (r *reports) Sync(string, governor.Grant, time.Duration, error) { r.sent.Add(1) }
+// Calls that are over before the next look, one by one, each find a permit.
+func TestCallsOneByOneDoNotWait(t *testing.T) {
+	inBubble(t, func(c *cluster, s *service) {
+		set := c.govern(10)
+		set.Governed([]string{"a"})
+		s.latency.Store(int64(time.Millisecond))
+		c.one(set, s.call)
+		for i := range 50 {
+			time.Sleep(5 * tick)
+			if set.Take("a", 1) == 0 {
+				t.Fatalf("call %d has none", i)
+			}
+			set.Done("a", s.call())
+			set.Backlog("a", 0)
+		}
+	})
+}
+
+// one takes a permit for a request, as soon as there is one.
+func (c *cluster) one(set *Set, call func() governor.Result) {
+	for set.Take("a", 1) == 0 {
+		time.Sleep(tick)
+	}
+	set.Done("a", call())
+	set.Backlog("a", 0)
+}
+
+type reports struct {
+	deaf
+	sent, permits atomic.Int64
+}
+
+func (r *reports) Sync(_ string, g governor.Grant, _ time.Duration, _ error) {
+	r.sent.Add(1)
+	r.permits.Store(int64(g.Permits))
+}

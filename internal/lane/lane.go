@@ -65,7 +65,8 @@ type lane struct {
 	kind     kind
 	limit    int // in this worker; 0: none
 	inFlight int
-	peak     int             // most in flight since the last report
+	peak     int             // requests in flight at once, at most, of those answered since the last report
+	wanted   int             // by the last report
 	backlog  int             // tasks that wait, as last told
 	local    *governor.Local // of a governed one that is busy
 	asks     bool            // it has had no grant yet
@@ -198,7 +199,9 @@ func (s *Set) Take(name string, want int) int {
 
 func (l *lane) out(n int) {
 	l.inFlight += n
-	l.peak = max(l.peak, l.inFlight)
+	if n > 0 {
+		l.idle = time.Time{}
+	}
 }
 
 // takeOf takes what the lane itself allows.
@@ -223,7 +226,7 @@ func (s *Set) takeOf(l *lane, n int) int {
 
 // govern begins to ask for permits.
 func (s *Set) govern(l *lane) {
-	l.local, l.asks = governor.NewLocal(s.worker, s.slots), true
+	l.local, l.asks, l.peak = governor.NewLocal(s.worker, s.slots), true, 0
 	s.asking++
 	s.wake()
 }
@@ -268,7 +271,9 @@ func (s *Set) Done(name string, r governor.Result) {
 	s.watch.Result(name, r.Outcome)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	l := s.back(name, 1)
+	l := s.get(name)
+	l.peak = max(l.peak, l.inFlight)
+	s.back(name, 1)
 	l.learnTook(r)
 	if l.local != nil && l.local.Done(s.now(), r) {
 		s.wake()

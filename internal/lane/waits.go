@@ -57,6 +57,8 @@ func (o *Overview) Needs() Need {
 		return NeedPermit
 	case g.Rate > 0:
 		return NeedTurn
+	case o.Pending == 0: // calls need no slot
+		return NeedNothing
 	}
 	return NeedSlot
 }

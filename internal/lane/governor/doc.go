@@ -45,7 +45,7 @@
 //   - Overload is 503, 429, no connection, a timeout. f is its usual share, learned where L
 //     does not grow, nor cuts of the last 3 s may end it, and checked at 0.6 L. If
 //     ov > 2 nf + 2 sqrt(nf) + 0.5, n = ok + ov, L loses the ov - nf of one rest, at most half (three
-//     quarters before there is a baseline), unless it is at its lowest; and that is the
+//     quarters before there is a baseline), unless it is 1; and that is the
 //     ceiling: looked above after 2 to 2.5 s and 40 to 150 ok, doubling each time it is met again.
 //     A rejected permit rests for two intervals, or one latency; as long it is nobody else's.
 //   - Outage. Nine tenths overload and nothing else for long: L = 0, for 0.5 s doubling to 3;

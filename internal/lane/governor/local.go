@@ -128,6 +128,9 @@ func (l *Local) free(now time.Time) int {
 		return 0
 	}
 	n := l.permits - l.inFlight - len(l.rests)
+	if l.grant.State == Probing { // rests that end meanwhile are no probes
+		n = min(n, 1-l.spent)
+	}
 	if l.rated {
 		n = min(n, l.tokens)
 		if !l.alone && l.paces {

@@ -101,6 +101,20 @@ func TestPermitThatMetOverloadRests(t *testing.T) {
 	take(t, l, 0.915, 2, 1)
 }
 
+func TestRestsThatEndAreNoProbes(t *testing.T) {
+	l := granted(open(3))
+	take(t, l, 0.1, 3, 3)
+	for i := range 3 {
+		l.Done(at(0.11+0.1*float64(i)), Result{Outcome: Overload, Started: at(0.1)})
+	}
+	g := open(4)
+	g.State = Probing
+	l.Report(at(0.4), 3)
+	l.Apply(at(0.4), g)
+	take(t, l, 0.41, 3, 1)
+	take(t, l, 5, 3, 0)
+}
+
 func TestWhereTokensAreFewOneIsAskedForAtOnce(t *testing.T) {
 	for _, c := range []struct {
 		rate float64

@@ -402,7 +402,7 @@ func (m *model) decideState(allBusy int) {
 func (m *model) trip() {
 	if m.state == Open {
 		m.saved = m.limit
-		if !m.calm() {
+		if !m.calm() && m.now-m.preT < 60 {
 			m.saved = math.Max(m.limit, m.preL)
 		}
 		m.why = fmt.Sprintf("outage: %d of %d failed", m.ov, m.n+m.ov)
@@ -521,7 +521,7 @@ func (m *model) ratio(q quantiles) float64 {
 func (m *model) decide() {
 	elapsed, all := m.now-m.ws, float64(m.n+m.ov)
 	usual, ov := all*m.fb, float64(m.ov)
-	reacts := m.limit > m.lowest && ov > 2*usual+2*math.Sqrt(usual)+0.5
+	reacts := m.limit > 1 && ov > 2*usual+2*math.Sqrt(usual)+0.5
 	if !m.closes(elapsed, reacts) {
 		return
 	}

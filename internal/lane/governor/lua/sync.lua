@@ -236,7 +236,7 @@ end
 local function trip()
   if s.st == OPEN then
     s.saved = s.L
-    if not calm() then s.saved = max(s.L, s.preL) end
+    if not calm() and now - s.preT < 60 then s.saved = max(s.L, s.preL) end
     why = string.format('outage: %d of %d failed', s.ov, s.n + s.ov)
   end
   s.st, s.openU = OUTAGE, now + max(after, s.cool)
@@ -535,7 +535,7 @@ end
 local function decide()
   local elapsed, all = now - s.ws, s.n + s.ov
   local usual = all * s.fb
-  local reacts = s.L > LOWEST and s.ov > 2 * usual + 2 * sqrt(usual) + 0.5
+  local reacts = s.L > 1 and s.ov > 2 * usual + 2 * sqrt(usual) + 0.5
   if not closes(elapsed, reacts) then return end
   if all == 0 then
     if dead() and (s.bad >= 3 or s.peak >= 3 and s.peak >= 0.5 * s.L) then trip() else new_round() end
