@@ -166,7 +166,7 @@ type figures struct {
 
 // TestRealServicesAreUsedAndNotFlooded is how well four workers use a service that nobody
 // here wrote, beside what fixed concurrency makes of it. WEIR_TEST_PHASE says how long each
-// of a service's three states lasts.
+// of a service's three states lasts; but a stop lasts three times as long.
 func TestRealServicesAreUsedAndNotFlooded(t *testing.T) {
 	phase := 10 * time.Second
 	if s := os.Getenv("WEIR_TEST_PHASE"); s != "" {

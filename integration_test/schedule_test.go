@@ -42,11 +42,7 @@ func TestEveryDueRunIsOneBatchWhateverDies(t *testing.T) {
 		daemons[leader] = daemon()
 	}
 	eventually(t, long, func() bool { return time.Since(first) > 25*time.Second && len(ticks(t, server)) >= 20 }, "20 runs")
-	producer(t, server.URL(), "schedule", "pause", "tick").exits(t, 0)
-	eventually(t, long, func() bool {
-		return strings.Contains(producer(t, server.URL(), "schedule", "list", "--json").stdout, `"paused":true`) &&
-			!strings.Contains(producer(t, server.URL(), "schedule", "list", "--json").stdout, `"runs":[`)
-	}, "what has begun is over")
+	pauseTick(t, server.URL())
 	all := ticks(t, server)
 	for i, at := range all {
 		if i > 0 && at.Sub(all[i-1]) != time.Second {
@@ -203,6 +199,16 @@ func TestMissedRunsAreMadeUpForByThePolicy(t *testing.T) {
 	d.wait().exits(t, 0)
 }
 
+// pauseTick pauses the schedule tick, and waits until what it has begun is over.
+func pauseTick(t *testing.T, url string) {
+	t.Helper()
+	producer(t, url, "schedule", "pause", "tick").exits(t, 0)
+	eventually(t, long, func() bool {
+		listed := producer(t, url, "schedule", "list", "--json").stdout
+		return strings.Contains(listed, `"paused":true`) && !strings.Contains(listed, `"runs":[`)
+	}, "what has begun is over")
+}
+
 // While Redis is away a daemon waits, and says so, once; what was due meanwhile is begun when
 // Redis is back: nothing of that is missed, for it is no minute.
 func TestASchedulesDaemonWaitsForRedis(t *testing.T) {
@@ -228,7 +234,7 @@ func TestASchedulesDaemonWaitsForRedis(t *testing.T) {
 	back := time.Now()
 	d.logs("Redis answers again")
 	eventually(t, long, func() bool { all := ticks(t, server); return all[len(all)-1].After(back.Add(time.Second)) }, "runs go on")
-	producer(t, server.URL(), "schedule", "pause", "tick").exits(t, 0)
+	pauseTick(t, server.URL())
 	all := ticks(t, server)
 	for i, at := range all {
 		if i > 0 && at.Sub(all[i-1]) != time.Second {
@@ -292,6 +298,7 @@ func TestRunsOfAScheduleAreSigned(t *testing.T) {
 	}
 	d := startProducer(t, s.url, "schedule", "run", "--sign-key", keyFile(t, "k1"))
 	eventually(t, long, func() bool { return latest().OK == 1 }, "a signed run is ok")
+	pauseTick(t, s.url)
 	d.signal(syscall.SIGTERM)
 	d.wait().exits(t, 0)
 	for _, batch := range s.rdb.ZRange(t.Context(), "weir:batches", 0, -1).Val() {
@@ -299,6 +306,7 @@ func TestRunsOfAScheduleAreSigned(t *testing.T) {
 	}
 
 	s.wasAsked("/run")
+	producer(t, s.url, "schedule", "resume", "tick").exits(t, 0)
 	d = startProducer(t, s.url, "schedule", "run")
 	eventually(t, long, func() bool { return latest().Failed == 1 }, "one without a signature fails")
 	d.signal(syscall.SIGTERM)
