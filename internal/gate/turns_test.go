@@ -353,6 +353,26 @@ func TestTurnsAreForgotten(t *testing.T) {
 	})
 }
 
+// A lane whose list is empty is not asked again, which would be behind all others: meanwhile
+// it would ask its governor for permits.
+func TestALaneThatHasNoMoreLeavesTheOrder(t *testing.T) {
+	inBubble(t, 1, Options{}, func(t *testing.T, g *fixture) {
+		for _, left := range []int{1, 0} {
+			if left > 0 {
+				g.addAs(queue.Normal, "a", "1")
+				g.addAs(queue.Normal, "a", "2")
+				if err := g.lookOnce(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+			}
+			g.take(1)
+			if len(g.order) != left {
+				t.Errorf("with %d tasks left %d lanes are in the order", left, len(g.order))
+			}
+		}
+	})
+}
+
 // To tasks of any other asynq client the forwarding does what asynq's does.
 func TestForwardingIsAsynqs(t *testing.T) {
 	conntest.Both(t, func(t *testing.T, c redis.UniversalClient) {
