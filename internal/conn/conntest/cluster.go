@@ -3,7 +3,6 @@ package conntest
 import (
 	"context"
 	"fmt"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -24,9 +23,7 @@ func Cluster(t testing.TB, n int, args ...string) *RealCluster {
 	t.Helper()
 	c := &RealCluster{t: t}
 	for range n {
-		// Not port + 10000 for the bus, which may be above 65535 or in use.
-		node := Server(t, append([]string{"--cluster-enabled", "yes",
-			"--cluster-node-timeout", "2000", "--cluster-port", strconv.Itoa(FreePort(t))}, args...)...)
+		node := Server(t, append([]string{"--cluster-enabled", "yes", "--cluster-node-timeout", "2000"}, args...)...)
 		c.Nodes = append(c.Nodes, node)
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
@@ -39,7 +36,7 @@ func Cluster(t testing.TB, n int, args ...string) *RealCluster {
 	}
 	first := c.Nodes[0].Client()
 	for _, node := range c.Nodes[1:] {
-		must(t, first.Do(ctx, "CLUSTER", "MEET", "127.0.0.1", node.port, node.busPort()).Err())
+		must(t, first.Do(ctx, "CLUSTER", "MEET", "127.0.0.1", node.port, node.bus).Err())
 	}
 	var wg sync.WaitGroup
 	for _, node := range c.Nodes {
@@ -61,15 +58,6 @@ func waitCluster(ctx context.Context, c redis.UniversalClient, n int) {
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
-}
-
-func (s *RealServer) busPort() string {
-	for i, a := range s.args {
-		if a == "--cluster-port" {
-			return s.args[i+1]
-		}
-	}
-	return strconv.Itoa(s.port + 10000)
 }
 
 // URL with all nodes.

@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"os"
 	"os/exec"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -26,6 +27,7 @@ type RealServer struct {
 	bin  string
 	dir  string
 	port int
+	bus  int // of a cluster's node, else 0
 	args []string
 
 	cmd  *exec.Cmd
@@ -55,12 +57,15 @@ func newServer(t testing.TB, args []string) *RealServer {
 	return s
 }
 
-// startAnywhere tries again when another process took the free port first.
+// startAnywhere tries again when another process took a free port first.
 func (s *RealServer) startAnywhere() {
 	s.t.Helper()
 	var err error
 	for range 3 {
 		s.port = FreePort(s.t)
+		if slices.Contains(s.args, "--cluster-enabled") {
+			s.bus = FreePort(s.t) // not port + 10000, which may be above 65535
+		}
 		if err = s.start(); err == nil {
 			return
 		}
@@ -77,6 +82,9 @@ func (s *RealServer) start() error {
 		file, args = args[:1], args[1:] // a config file goes first
 	}
 	args = append(append(file, "--bind", "127.0.0.1", "--port", strconv.Itoa(s.port), "--dir", s.dir), args...)
+	if s.bus != 0 {
+		args = append(args, "--cluster-port", strconv.Itoa(s.bus))
+	}
 	s.cmd = exec.Command(s.bin, args...)
 	s.cmd.Stdout, s.cmd.Stderr = s.log, s.log
 	s.gone = make(chan struct{})
