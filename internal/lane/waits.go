@@ -57,10 +57,12 @@ func (o *Overview) Needs() Need {
 		return NeedPermit
 	case g.Rate > 0:
 		return NeedTurn
-	case o.Pending == 0: // calls need no slot
-		return NeedNothing
+	case o.Pending > 0:
+		return NeedSlot
+	case o.Later > 0:
+		return NeedDue
 	}
-	return NeedSlot
+	return NeedNothing // calls need no slot
 }
 
 // Waits is Needs in words; "" for NeedNothing.

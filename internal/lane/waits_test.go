@@ -22,6 +22,7 @@ func TestWhatALaneWaitsFor(t *testing.T) {
 		{Overview{Pending: 5, Governed: &governor.View{Workers: 4, Limit: 40, InFlight: 5, Wants: 400, Rate: 50}}, NeedTurn, "rate 50/s"},
 		{Overview{Pending: 5, Governed: &governor.View{Workers: 4, Limit: 400, InFlight: 100, Wants: 400}}, NeedSlot, "all slots of the workers are in use"},
 		{Overview{Governed: &governor.View{Workers: 4, Limit: 400, InFlight: 1, Wants: 4}}, NeedNothing, ""},
+		{Overview{Later: 5, Governed: &governor.View{Workers: 4, Limit: 400, InFlight: 1, Wants: 4}}, NeedDue, "5 for their time: a retry, or later by wish"},
 		{Overview{Pending: 5, Active: 1}, NeedSlot, "all slots of the workers are in use"},
 		{Overview{Pending: 5, Governed: &governor.View{Limit: 400}}, NeedWorker, "no worker takes its tasks"},
 		{Overview{Pending: 5}, NeedWorker, "no worker takes its tasks"},
