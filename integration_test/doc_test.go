@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -60,4 +61,52 @@ func TestEveryScenarioOfThePackageCommentExists(t *testing.T) {
 			t.Errorf("there is no %s", name)
 		}
 	}
+}
+
+// TestEveryScriptSaysWhatItTakes: a script begins with its name, and names in its header what it
+// returns and just those KEYS and ARGV that it uses. One that computes an index may name more.
+func TestEveryScriptSaysWhatItTakes(t *testing.T) {
+	t.Parallel()
+	var files []string
+	for dir := range strings.FieldsSeq("../internal/*/lua/*.lua ../internal/*/*/lua/*.lua") {
+		found, err := filepath.Glob(dir)
+		must(t, err)
+		files = append(files, found...)
+	}
+	if len(files) < 30 {
+		t.Fatalf("only %d scripts are found", len(files))
+	}
+	numbered, computed := regexp.MustCompile(`\b(KEYS|ARGV)\[\d+\]`), regexp.MustCompile(`\b(KEYS|ARGV)\[[^\d\]]`)
+	for _, file := range files {
+		header, body := splitScript(content(t, file))
+		if !strings.HasPrefix(header, " "+filepath.Base(file)+": ") || !strings.Contains(header, "Returns") {
+			t.Errorf("%s does not say in its header what it is and what it returns", file)
+		}
+		named, used := numbered.FindAllString(header, -1), numbered.FindAllString(body, -1)
+		more := computed.FindAllString(body, -1)
+		for _, arg := range used {
+			if !slices.Contains(named, arg) {
+				t.Errorf("%s uses %s, which its header does not name", file, arg)
+			}
+		}
+		for _, arg := range named {
+			if !slices.Contains(used, arg) && len(more) == 0 {
+				t.Errorf("%s names %s, and does not use it", file, arg)
+			}
+		}
+	}
+}
+
+// splitScript parts a script in the comment that it begins with and its body without comments.
+func splitScript(src string) (header, body string) {
+	inHeader := true
+	for line := range strings.Lines(src) {
+		code, comment, _ := strings.Cut(line, "--")
+		if inHeader = inHeader && strings.TrimSpace(code) == ""; inHeader {
+			header += comment
+		} else {
+			body += code + "\n"
+		}
+	}
+	return header, body
 }

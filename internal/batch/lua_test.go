@@ -3,8 +3,6 @@ package batch
 import (
 	"context"
 	"fmt"
-	"os"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -39,31 +37,6 @@ func split(src string) (header, body string) {
 		}
 	}
 	return header, body
-}
-
-func TestScriptsUseWhatTheirHeadersName(t *testing.T) {
-	t.Parallel()
-	files, err := filepath.Glob("lua/*.lua")
-	if err != nil || len(files) != len(scripts) {
-		t.Fatalf("%d files, %d scripts, %v", len(files), len(scripts), err)
-	}
-	for _, file := range files {
-		src, err := os.ReadFile(file)
-		if err != nil {
-			t.Fatal(err)
-		}
-		name := filepath.Base(file)
-		header, body := split(string(src))
-		if !strings.HasPrefix(header, " "+name+": ") {
-			t.Errorf("%s begins with %q", name, header)
-		}
-		if !strings.Contains(header, "Returns") {
-			t.Errorf("%s does not say what it returns", name)
-		}
-		if h, b := argsIn(header), argsIn(body); !slices.Equal(h, b) {
-			t.Errorf("%s: the header names %v, the body uses %v", name, h, b)
-		}
-	}
 }
 
 var scripts = map[string]string{
