@@ -39,6 +39,7 @@ type runCmd struct {
 	Egress      string `help:"Without --redis: what http and ping tasks may connect to: any, or public, which is the internet and no network beside it." enum:"public,any" default:"any"`
 	cli.Networks
 	cli.Secrets
+	cli.Results
 	AllowExec map[string]string `help:"Without --redis: let exec tasks run this command under this name." placeholder:"NAME=/PATH" mapsep:";"`
 }
 
@@ -125,6 +126,7 @@ func (r *runCmd) startWorker(s *screen, client *weir.Client) (interface{ Stop() 
 	if err := errors.Join(r.Restrict(&options, r.Egress), r.Reveal(&options)); err != nil {
 		return nil, &cli.Status{Code: cli.Usage, Err: err}
 	}
+	r.Bound(&options)
 	watch := func(func() work.Stat) {}
 	if s.metrics != nil {
 		m := s.metrics.Worker()

@@ -136,7 +136,7 @@ func TestRun(t *testing.T) {
 	_, err = echoType.Type().Run(ctx, []byte(`{"y":1}`))
 	wantInvalid(t, err, "y", "unknown field")
 	_, err = echoType.Type().Run(ctx, []byte(`{"x":"`+strings.Repeat("x", 500)+`"}`))
-	if !IsPermanent(err) || err.Error() != "result of 508 bytes is over the cap of 200" {
+	if !IsPermanent(err) || err.Error() != "result of 508 bytes is over the cap of 200; a worker with a higher --max-result would take it" {
 		t.Errorf("got %v", err)
 	}
 }

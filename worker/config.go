@@ -21,6 +21,7 @@ type config struct {
 	Egress          string        `help:"What http and ping tasks may connect to: public, which is the internet and no network beside it, or any." enum:"public,any" default:"public"`
 	cli.Networks
 	cli.Secrets
+	cli.Results
 	VerifyKeys       string            `help:"Check signatures with the keys of this file, one a line: NAME BASE64. A task with a signature that does not fit is not run." placeholder:"FILE"`
 	RequireSignature bool              `help:"Run no task without a signature that fits; needs --verify-keys."`
 	AllowExec        map[string]string `help:"Let exec tasks run this command under this name; may be repeated." placeholder:"NAME=/PATH" mapsep:";"`

@@ -69,6 +69,7 @@ func run(ctx context.Context, c *config) error {
 	if err := errors.Join(c.Restrict(&options, c.Egress), c.Reveal(&options)); err != nil {
 		return err
 	}
+	c.Bound(&options)
 	w, err := client.NewWorker(options)
 	if err != nil {
 		return err
