@@ -85,6 +85,7 @@ func TestCheck(t *testing.T) {
 		{echoType.Type(), deep(33), "x" + strings.Repeat(".0", 31), "nested deeper than 32"},
 		{echoType.Type(), `{"x":"` + strings.Repeat("x", 1000) + `"}`, "", "payload of 1008 bytes is over the cap of 1000"},
 		{echoType.Type(), `{"x":"` + strings.Repeat("x", 992) + `"}`, "", ""},
+		{echoType.Type(), `{"x":"` + strings.Repeat("x", 993) + `"}`, "", "payload of 1001 bytes is over the cap of 1000"},
 	} {
 		err := c.typ.Check([]byte(c.payload))
 		if c.reason == "" && c.field == "" {
