@@ -45,7 +45,7 @@ type Options struct {
 	Lanes []string
 	// ShutdownTimeout is how long Stop lets running tasks go on.
 	ShutdownTimeout time.Duration
-	// Egress is what http and ping tasks may connect to: "public" or "any". Empty is
+	// Egress is what http and ping tasks may connect to: "public", "any" or "none". Empty is
 	// public.
 	Egress egress.Mode
 	// AllowNet may be connected to as well, DenyNet in no case.
