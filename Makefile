@@ -86,8 +86,7 @@ cross: ## that every platform builds, without cgo
 # at once, each with one worker. Its minimizing would take a minute for each find.
 fuzz: ## each fuzz test for FUZZTIME (10s), two at once
 	@grep -ro '^func Fuzz[A-Za-z0-9_]*' --include='*_test.go' . | sed 's,/[^/]*:func , ,' | sort | \
-		xargs -n 2 -P 2 sh -c 'out=$$($(GO) test -run "^$$" -fuzz "^$$1\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 5s -parallel 1 $$0 2>&1); \
-			status=$$?; echo "--- $$0 $$1"; echo "$$out" | if [ $$status = 0 ]; then tail -n 3; else cat; fi; exit $$status'
+		GO='$(GO)' xargs -n 2 -P 2 sh -c '.ci/fuzz "$$0" "$$1" $(FUZZTIME)'
 
 # CHAOS_SEED=7 repeats the timeline of the storm that printed it.
 chaos: deps ## the storm at full size, and the checker's verdict; N=10000000 is the long one

@@ -4,6 +4,7 @@ import (
 	"maps"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -68,6 +69,46 @@ func TestContainersHaveNoRightsTheyCanDoWithout(t *testing.T) {
 	}
 	if !strings.Contains(content(t, "../docker-compose.yml"), "\n      - --maxmemory\n") {
 		t.Error("Redis has all memory")
+	}
+}
+
+// Redis of docker-compose.yml is reached by its other containers alone, with a password that is
+// made at the first start and lies in a file; and is of a line that has the fix of what is known
+// of Redis' Lua (CVE-2025-49844), where it names a release one that has it.
+func TestComposesRedisIsClosed(t *testing.T) {
+	t.Parallel()
+	var file struct {
+		Services map[string]struct {
+			Image       string
+			Command     []string
+			Ports       []string
+			Environment map[string]string
+		}
+	}
+	must(t, yaml.Unmarshal([]byte(content(t, "../docker-compose.yml")), &file))
+	redis, secrets := file.Services["redis"], file.Services["secrets"]
+	if len(redis.Ports)+len(secrets.Ports) > 0 {
+		t.Errorf("Redis publishes %v", redis.Ports)
+	}
+	if len(redis.Command) < 2 || redis.Command[1] != "/run/weir/redis.conf" || len(secrets.Command) != 1 ||
+		!strings.Contains(secrets.Command[0], "/dev/urandom") || !strings.Contains(secrets.Command[0], `'requirepass %s\n' "$$(cat password)" >redis.conf.new`) {
+		t.Errorf("Redis has no password of its own: %v, %v", redis.Command, secrets.Command)
+	}
+	for _, name := range []string{"worker", "ui", "producer"} {
+		if url := file.Services[name].Environment["WEIR_REDIS"]; !strings.HasSuffix(url, "?password_file=/run/weir/password") {
+			t.Errorf("%s has Redis at %q", name, url)
+		}
+	}
+	fixed := map[string]int{"6.2": 20, "7.2": 11, "7.4": 6, "8.0": 4, "8.2": 2}
+	for _, image := range []string{redis.Image, secrets.Image} {
+		m := regexp.MustCompile(`^redis:(\d+\.\d+)(?:\.(\d+))?-alpine$`).FindStringSubmatch(image)
+		if m == nil || fixed[m[1]] == 0 {
+			t.Errorf("%q is of no line that has the fix", image)
+			continue
+		}
+		if patch, err := strconv.Atoi(m[2]); m[2] != "" && (err != nil || patch < fixed[m[1]]) {
+			t.Errorf("%q is older than the fix", image)
+		}
 	}
 }
 

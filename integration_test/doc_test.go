@@ -9,9 +9,9 @@ import (
 	"testing"
 )
 
-// TestEveryDefenceHasItsTest: those that SECURITY.md names are there, one at least for each
-// threat.
-func TestEveryDefenceHasItsTest(t *testing.T) {
+// testFiles is the text of every test in the tree.
+func testFiles(t *testing.T) string {
+	t.Helper()
 	var all strings.Builder
 	err := filepath.WalkDir("..", func(path string, _ os.DirEntry, err error) error {
 		if err == nil && strings.HasSuffix(path, "_test.go") {
@@ -22,19 +22,57 @@ func TestEveryDefenceHasItsTest(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	threats := rows(t, content(t, "../SECURITY.md"), "threat", "defence", "shown by")
-	if len(threats) < 20 {
-		t.Errorf("SECURITY.md has only %d threats", len(threats))
-	}
-	for _, cells := range threats {
-		names := code(cells[2])
-		if len(names) == 0 {
-			t.Errorf("%s: no test", cells[0])
+	return all.String()
+}
+
+// TestEveryDefenceHasItsTest: those that SECURITY.md names are there, one at least for each
+// threat, and for each size.
+func TestEveryDefenceHasItsTest(t *testing.T) {
+	t.Parallel()
+	all := testFiles(t)
+	for _, table := range []struct {
+		header []string
+		least  int
+	}{{[]string{"threat", "defence", "shown by"}, 40}, {[]string{"what", "most", "set by", "beyond it", "shown by"}, 20}} {
+		found := rows(t, content(t, "../SECURITY.md"), table.header...)
+		if len(found) < table.least {
+			t.Errorf("SECURITY.md has only %d rows under %v", len(found), table.header)
 		}
-		for _, name := range names {
-			if !strings.Contains(all.String(), "func "+name+"(") {
-				t.Errorf("%s: there is no %s", cells[0], name)
+		for _, cells := range found {
+			names := code(cells[len(cells)-1])
+			if len(cells) != len(table.header) || len(names) == 0 {
+				t.Errorf("%s: no test", cells[0])
 			}
+			for _, name := range names {
+				if !strings.Contains(all, "func "+name+"(") {
+					t.Errorf("%s: there is no %s", cells[0], name)
+				}
+			}
+		}
+	}
+}
+
+// TestEveryFuzzTestIsListedAndHasACorpus: SECURITY.md lists each, and each has inputs beside it.
+func TestEveryFuzzTestIsListedAndHasACorpus(t *testing.T) {
+	t.Parallel()
+	var listed, there []string
+	for _, cells := range rows(t, content(t, "../SECURITY.md"), "what is read", "fuzz tests") {
+		listed = append(listed, code(cells[1])...)
+	}
+	for _, m := range regexp.MustCompile(`(?m)^func (Fuzz\w+)\(`).FindAllStringSubmatch(testFiles(t), -1) {
+		there = append(there, m[1])
+	}
+	sameLines(t, "SECURITY.md's fuzz tests", listed, there)
+	corpora := make(map[string]bool)
+	must(t, filepath.WalkDir("..", func(path string, d os.DirEntry, err error) error {
+		if err == nil && !d.IsDir() && strings.Contains(path, "/testdata/fuzz/") {
+			corpora[filepath.Base(filepath.Dir(path))] = true
+		}
+		return err
+	}))
+	for _, name := range there {
+		if !corpora[name] {
+			t.Errorf("%s has no corpus", name)
 		}
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -66,8 +67,8 @@ func dump(t *testing.T, rdb redis.UniversalClient) string {
 	return all.String()
 }
 
-// TestASecretThatIsReferredToIsNowhere: not in logs, metrics, outcomes, outcome files, nor
-// in anything that Redis ever got; though services answer with it, and commands print it
+// TestASecretThatIsReferredToIsNowhere: not in logs, metrics, traces, the web UI, outcomes,
+// outcome files, nor in anything that Redis ever got; though services answer with it, and commands print it
 // and fail.
 func TestASecretThatIsReferredToIsNowhere(t *testing.T) {
 	t.Parallel()
@@ -97,7 +98,8 @@ func TestASecretThatIsReferredToIsNowhere(t *testing.T) {
 	commands := monitor(t, server.Client())
 	cmd := command("worker", server.URL(), "--allow-env", "CANARY", "--allow-file", dir+"/sec*", "--http", "127.0.0.1:0",
 		"--log-level", "debug", "--allow-exec", "complain="+complain)
-	cmd.Env = []string{"CANARY=" + inEnv, "CANARY_OTHER=" + inEnv}
+	traces := startReceiver(t)
+	cmd.Env = []string{"CANARY=" + inEnv, "CANARY_OTHER=" + inEnv, "OTEL_EXPORTER_OTLP_ENDPOINT=" + traces.URL, "OTEL_BSP_SCHEDULE_DELAY=100"}
 	worker := start(t, cmd)
 	worker.logs("worker started")
 
@@ -129,6 +131,15 @@ func TestASecretThatIsReferredToIsNowhere(t *testing.T) {
 		t.Errorf("the command's output is %s", o.Result)
 	}
 	failures := producer(t, server.URL(), "failures", "requests").exits(t, 0)
+	web := startProducer(t, server.URL(), "ui", "--addr", "127.0.0.1:0")
+	web.logs("web UI on ")
+	at := regexp.MustCompile(`web UI on (\S+)`).FindStringSubmatch(web.stderr.String())[1]
+	var pages strings.Builder
+	for _, path := range []string{"/api/batches", "/api/batches/requests", "/api/batches/requests/failures", "/api/batches/requests/tasks/0", "/api/batches/requests/tasks/1",
+		"/api/batches/calls/failures", "/api/batches/calls/tasks/0", "/api/lanes", "/api/workers", "/api/redis", "/asynq/api/queues"} {
+		pages.WriteString(get(t, at+path))
+	}
+	eventually(t, long, func() bool { return traces.has(`"settle`) }, "traces arrive")
 
 	mu.Lock()
 	if n := arrived[inEnv+" "+inFile]; n != 4 || len(arrived) != 1 { // and 2 retries
@@ -144,6 +155,7 @@ func TestASecretThatIsReferredToIsNowhere(t *testing.T) {
 		"worker's log": worker.stderr.String() + worker.stdout.String(), "producer's output": r.stdout + r.stderr + e.stdout + e.stderr,
 		"failures": failures.stdout + failures.stderr, "outcome file": string(file1), "metrics": get(t, "http://"+addr+"/metrics"),
 		"what Redis was sent": commands(), "what Redis holds": dump(t, server.Client()),
+		"web UI": pages.String() + web.stderr.String(), "traces": traces.all(),
 		"types": producer(t, server.URL(), "status", "--json").stdout,
 	}
 	for name, text := range places {
@@ -153,7 +165,7 @@ func TestASecretThatIsReferredToIsNowhere(t *testing.T) {
 			}
 		}
 	}
-	for _, name := range []string{"what Redis was sent", "what Redis holds", "outcome file"} { // or they would not be searched
+	for _, name := range []string{"what Redis was sent", "what Redis holds", "outcome file", "web UI"} { // or they would not be searched
 		if !strings.Contains(places[name], plain) {
 			t.Errorf("%s lacks what is no secret", name)
 		}

@@ -51,6 +51,16 @@ func startReceiver(t *testing.T) *receiver {
 	return r
 }
 
+// all is what was sent, as text.
+func (r *receiver) all() string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.text.String()
+}
+
+// has says that something was sent.
+func (r *receiver) has(text string) bool { return strings.Contains(r.all(), text) }
+
 // of are the spans of one task, by their names without the type.
 func (r *receiver) of(batch string, seq int64) map[string][]*tracepb.Span {
 	r.mu.Lock()

@@ -17,7 +17,6 @@ import (
 	"github.com/weir-tasks/weir/internal/follow"
 	"github.com/weir-tasks/weir/internal/produce"
 	"github.com/weir-tasks/weir/internal/work"
-	"github.com/weir-tasks/weir/tasks"
 )
 
 // outFlags say what is done with a batch's outcomes.
@@ -36,10 +35,11 @@ type runCmd struct {
 	httpFlags
 	UI          string `name:"ui" help:"Serve the web UI at this address of loopback while the batch runs." placeholder:"ADDR"`
 	Concurrency int    `help:"Without --redis: tasks run at once in this process." default:"50" short:"c"`
-	Egress      string `help:"Without --redis: what http and ping tasks may connect to: any, or public, which is the internet and no network beside it." enum:"public,any" default:"any"`
+	Egress      string `help:"Without --redis: what http and ping tasks may connect to: any; public, which is the internet and no network beside it; or none, which is what --allow-net has alone." enum:"public,any,none" default:"any"`
 	cli.Networks
 	cli.Secrets
-	AllowExec map[string]string `help:"Without --redis: let exec tasks run this command under this name." placeholder:"NAME=/PATH" mapsep:";"`
+	cli.Results
+	cli.Commands
 }
 
 // Run is the main job:
@@ -115,16 +115,15 @@ func (r *runCmd) startWorker(s *screen, client *weir.Client) (interface{ Stop() 
 	if r.Concurrency < 1 || r.Concurrency > 100_000 {
 		return nil, cli.UsageError("--concurrency %d: must be from 1 to 100000", r.Concurrency)
 	}
-	for name, path := range r.AllowExec {
-		if err := tasks.AllowExec(name, path); err != nil {
-			return nil, cli.UsageError("--allow-exec %s=%s: %w", name, path, err)
-		}
+	if err := r.Allow(); err != nil {
+		return nil, err
 	}
 	// Nothing outlives the process, so nothing is worth waiting for when it ends.
 	options := weir.WorkerOptions{Concurrency: r.Concurrency, ShutdownTimeout: time.Millisecond}
 	if err := errors.Join(r.Restrict(&options, r.Egress), r.Reveal(&options)); err != nil {
 		return nil, &cli.Status{Code: cli.Usage, Err: err}
 	}
+	r.Bound(&options)
 	watch := func(func() work.Stat) {}
 	if s.metrics != nil {
 		m := s.metrics.Worker()

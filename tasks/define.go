@@ -68,7 +68,7 @@ func Define[P, R any](name string, policy Policy, handler func(context.Context, 
 		if err != nil {
 			return nil, secrets.error(err)
 		}
-		result, err := encodeResult(t, r)
+		result, err := encodeResult(ctx, t, r)
 		if err != nil {
 			return nil, secrets.error(err)
 		}

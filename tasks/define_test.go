@@ -136,8 +136,24 @@ func TestRun(t *testing.T) {
 	_, err = echoType.Type().Run(ctx, []byte(`{"y":1}`))
 	wantInvalid(t, err, "y", "unknown field")
 	_, err = echoType.Type().Run(ctx, []byte(`{"x":"`+strings.Repeat("x", 500)+`"}`))
-	if !IsPermanent(err) || err.Error() != "result of 508 bytes is over the cap of 200" {
+	if !IsPermanent(err) || err.Error() != "result of 508 bytes is over the cap of 200; a worker with a higher --max-result would take it" {
 		t.Errorf("got %v", err)
+	}
+}
+
+// TestResultsAreBounded: the largest that is taken, and one more; by the type's cap, and by
+// the worker's own in place of it.
+func TestResultsAreBounded(t *testing.T) {
+	for most, ctx := range map[int]context.Context{200: t.Context(), 50: WithMeans(t.Context(), &Means{MaxResult: 50}), 900: WithMeans(t.Context(), &Means{MaxResult: 900})} {
+		for size, ok := range map[int]bool{most: true, most + 1: false} {
+			got, err := echoType.Type().Run(ctx, []byte(`{"x":"`+strings.Repeat("x", size-8)+`"}`))
+			if ok != (err == nil) || ok && len(got) != size || !ok && !IsPermanent(err) {
+				t.Errorf("%d bytes where %d may be: %d, %v", size, most, len(got), err)
+			}
+		}
+	}
+	if p := (Policy{MaxPayload: maxPayload}).filled("x"); p.problem() != "" {
+		t.Errorf("the largest cap of payloads: %s", p.problem())
 	}
 }
 

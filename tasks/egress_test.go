@@ -20,7 +20,7 @@ import (
 
 // resolves makes every name that the resolver is asked for be what answer says, for as
 // long as the test runs. Names of /etc/hosts are not asked for.
-func resolves(t *testing.T, answer func(name string) netip.Addr) {
+func resolves(t testing.TB, answer func(name string) netip.Addr) {
 	before := net.DefaultResolver
 	t.Cleanup(func() { net.DefaultResolver = before })
 	net.DefaultResolver = &net.Resolver{PreferGo: true, Dial: func(context.Context, string, string) (net.Conn, error) {

@@ -1,6 +1,8 @@
 package tasks
 
 import (
+	"cmp"
+	"context"
 	"fmt"
 
 	"github.com/go-json-experiment/json"
@@ -20,13 +22,14 @@ func encodePayload(payload any) ([]byte, error) {
 // encodeResult writes a handler's result. What services answer is not always
 // valid text: invalid UTF-8 becomes U+FFFD rather than an error, since the work
 // is done. The errors are permanent: the same work gives the same result.
-func encodeResult(t *Type, result any) ([]byte, error) {
+func encodeResult(ctx context.Context, t *Type, result any) ([]byte, error) {
 	data, err := json.Marshal(result, json.Deterministic(true), jsontext.AllowInvalidUTF8(true))
 	if err != nil {
 		return nil, Permanent(fmt.Errorf("encode result of %s: %w", t.name, err))
 	}
-	if len(data) > t.policy.MaxResult {
-		return nil, Permanent(fmt.Errorf("result of %d bytes is over the cap of %d", len(data), t.policy.MaxResult))
+	most := cmp.Or(meansOf(ctx).MaxResult, t.policy.MaxResult)
+	if len(data) > most {
+		return nil, Permanent(fmt.Errorf("result of %d bytes is over the cap of %d; a worker with a higher --max-result would take it", len(data), most))
 	}
 	return data, nil
 }

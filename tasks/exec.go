@@ -123,18 +123,23 @@ func execute(ctx context.Context, p ExecPayload) (ExecResult, error) {
 		cmd.Env = append(cmd.Env, name+"="+value)
 	}
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(p.Stdin), &stdout, &stderr
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	confined := confinementNow()
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Credential: confined.as}
 	cmd.Cancel = func() error { return killGroup(cmd.Process.Pid) }
 	cmd.WaitDelay = execWaitDelay
 
-	if err := cmd.Start(); err != nil {
+	err := confined.within(cmd)
+	if err == nil {
+		err = cmd.Start()
+	}
+	if err != nil {
 		err = fmt.Errorf("start %s: %w", p.Command, err)
 		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) || errors.Is(err, syscall.E2BIG) {
 			return ExecResult{}, Permanent(err)
 		}
 		return ExecResult{}, err
 	}
-	err := cmd.Wait()
+	err = cmd.Wait()
 	// What the command left running in its group goes too, also after a normal
 	// end: nothing of an attempt outlives it.
 	_ = killGroup(cmd.Process.Pid)

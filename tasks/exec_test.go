@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
@@ -63,6 +64,15 @@ func TestExecOutputIsCapped(t *testing.T) {
 	}
 	if got.Stdout != strings.Repeat("x", 65535) || !got.Truncated || got.Stderr != "a\uFFFDb" {
 		t.Errorf("got %d bytes, truncated %v, stderr %q", len(got.Stdout), got.Truncated, got.Stderr)
+	}
+}
+
+func TestExecOutputAtTheCapIsWhole(t *testing.T) {
+	for size, cut := range map[int]bool{execMaxOutput: false, execMaxOutput + 1: true} {
+		got, err := sh(t, t.Context(), ExecPayload{}, fmt.Sprintf(`head -c %d /dev/zero | tr '\0' x`, size))
+		if err != nil || got.Truncated != cut || len(got.Stdout) != execMaxOutput {
+			t.Errorf("of %d bytes %d are kept, truncated %v, %v", size, len(got.Stdout), got.Truncated, err)
+		}
 	}
 }
 

@@ -22,7 +22,7 @@ import (
 // HTTP makes one HTTP request (and follows redirects, unless `expect` has their
 // status). Every request carries `Idempotency-Key: <batch>:<seq>`, so that a
 // service can tell a second attempt from a second task.
-var HTTP = Define("http", Policy{MaxPayload: 256 << 10, MaxResult: 8 << 20, Governed: true}, doHTTP)
+var HTTP = Define("http", Policy{MaxPayload: 256 << 10, Governed: true}, doHTTP)
 
 // HTTPPayload is one request.
 type HTTPPayload struct {
@@ -40,7 +40,7 @@ type HTTPResult struct {
 	Status     int               `json:"status"`
 	Headers    map[string]string `json:"headers,omitzero" doc:"those asked for in want_headers"`
 	Body       string            `json:"body,omitzero"`
-	BodyBase64 string            `json:"body_base64,omitzero" doc:"instead of body if it is not UTF-8"`
+	BodyBase64 string            `json:"body_base64,omitzero" doc:"instead of body if it is no text: not UTF-8, or large and full of control characters"`
 	Truncated  bool              `json:"truncated" doc:"the body had more than max_body"`
 	Bytes      int64             `json:"bytes" doc:"size of the body, as far as known"`
 	Proto      string            `json:"proto"`
@@ -182,12 +182,24 @@ func (r *HTTPResult) readBody(resp *http.Response, limit int) error {
 	if len(body) > limit {
 		r.Truncated, body = true, body[:limit]
 	}
-	if text := trimCut(body, r.Truncated); utf8.Valid(text) {
+	if text := trimCut(body, r.Truncated); isPlain(text) {
 		r.Body = string(text)
 	} else {
 		r.BodyBase64 = base64.StdEncoding.EncodeToString(body)
 	}
 	return nil
+}
+
+// isPlain says that a body is UTF-8 and, as a text in JSON, not much more than twice as large:
+// a control character takes six bytes there.
+func isPlain(body []byte) bool {
+	controls := 0
+	for _, c := range body {
+		if c < ' ' && c != '\t' && c != '\n' && c != '\r' {
+			controls++
+		}
+	}
+	return utf8.Valid(body) && 5*controls <= max(len(body), 16<<10)
 }
 
 // pick returns the wanted headers that are there.

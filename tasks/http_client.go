@@ -14,7 +14,10 @@ import (
 	"github.com/weir-tasks/weir/internal/tracing"
 )
 
-const maxRedirects = 10
+const (
+	maxRedirects = 10
+	maxHead      = 256 << 10 // of an answer, in bytes
+)
 
 // newHTTPTransport makes what holds the connections of http tasks. It has no proxy from
 // the environment: what a task calls is in its payload, and a proxy would connect to what
@@ -30,7 +33,7 @@ func newHTTPTransport(guard *egress.Guard) *http.Transport {
 		IdleConnTimeout:        90 * time.Second,
 		TLSHandshakeTimeout:    time.Minute,
 		ExpectContinueTimeout:  time.Second,
-		MaxResponseHeaderBytes: 256 << 10,
+		MaxResponseHeaderBytes: maxHead,
 		// An HTTP/2 connection carries many tasks: one that died silently must
 		// be found before all of them run into their timeouts.
 		HTTP2: &http.HTTP2Config{SendPingTimeout: 15 * time.Second, PingTimeout: 10 * time.Second},

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"compress/gzip"
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -99,11 +100,46 @@ func TestHTTPBody(t *testing.T) {
 
 // The worst body of the largest size still fits the result's cap.
 func TestHTTPWorstBodyFits(t *testing.T) {
-	server := serve(t, func(w http.ResponseWriter, r *http.Request) { _, _ = w.Write(make([]byte, 1<<20)) })
-	got, err := httpRun(t, t.Context(), HTTPPayload{URL: server.URL, MaxBody: 1 << 20})
-	if err != nil || len(got.Body) != 1<<20 {
+	half := maxDefaultBody / 2
+	for what, body := range map[string]string{
+		"zeros":                               strings.Repeat("\x00", maxDefaultBody),
+		"no UTF-8":                            strings.Repeat("\xff", maxDefaultBody),
+		"quotes":                              strings.Repeat(`"`, maxDefaultBody),
+		"separators of lines":                 strings.Repeat("\u2028", maxDefaultBody/3),
+		"as many controls as a text may have": strings.Repeat("\x01", maxDefaultBody/5) + strings.Repeat(`\`, maxDefaultBody-maxDefaultBody/5),
+		"controls and text":                   strings.Repeat("\x01", half) + strings.Repeat("x", half),
+	} {
+		server := serve(t, func(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, body) })
+		got, err := httpRun(t, t.Context(), HTTPPayload{URL: server.URL})
+		if err != nil {
+			t.Errorf("%s: %v", what, err)
+			continue
+		}
+		kept, err := base64.StdEncoding.DecodeString(got.BodyBase64)
+		if err != nil || got.Truncated || string(kept)+got.Body != body {
+			t.Errorf("%s: kept %d and %d of %d bytes, %v", what, len(got.Body), len(kept), len(body), err)
+		}
+	}
+}
+
+// maxDefaultBody is what is kept of a body where the payload says nothing.
+const maxDefaultBody = 64 << 10
+
+// A body that is asked for and does not fit the cap of results ends the task with the flag
+// that helps; with that flag it is kept whole, up to the largest that may be asked for.
+func TestABodyBeyondTheCapOfResultsNamesTheFlag(t *testing.T) {
+	server := serve(t, func(w http.ResponseWriter, r *http.Request) { _, _ = w.Write(bytes.Repeat([]byte("x"), 1<<20)) })
+	_, err := httpRun(t, t.Context(), HTTPPayload{URL: server.URL, MaxBody: 1 << 20})
+	if !IsPermanent(err) || !strings.Contains(err.Error(), "over the cap of 262144") || !strings.Contains(err.Error(), "--max-result") {
+		t.Errorf("got %v", err)
+	}
+	ctx := WithMeans(t.Context(), &Means{MaxResult: 2 << 20})
+	got, err := httpRun(t, ctx, HTTPPayload{URL: server.URL, MaxBody: 1 << 20})
+	if err != nil || len(got.Body) != 1<<20 || got.Truncated {
 		t.Errorf("got %d bytes, %v", len(got.Body), err)
 	}
+	_, err = HTTP.Encode(HTTPPayload{Method: "GET", URL: server.URL, Expect: []string{"200"}, MaxBody: 1<<20 + 1})
+	wantInvalid(t, err, "max_body", "1,048,576 or less")
 }
 
 func TestHTTPGzipBomb(t *testing.T) {

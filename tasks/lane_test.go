@@ -68,3 +68,17 @@ func TestAPayloadWithoutALaneIsInvalid(t *testing.T) {
 		t.Error("what is no JSON has a lane")
 	}
 }
+
+// TestNamesAreBounded: the longest, and one that is longer.
+func TestNamesAreBounded(t *testing.T) {
+	for n, ok := range map[int]bool{1: true, maxLane: true, maxLane + 1: false, 0: false} {
+		if err := ValidLane(strings.Repeat("a", n)); ok != (err == nil) {
+			t.Errorf("a lane's name of %d: %v", n, err)
+		}
+	}
+	for n, ok := range map[int]bool{1: true, 64: true, 65: false, 0: false} {
+		if namePattern.MatchString(strings.Repeat("a", n)) != ok {
+			t.Errorf("a type's name of %d: must be taken: %v", n, ok)
+		}
+	}
+}

@@ -15,6 +15,8 @@ type Means struct {
 	Acquire AcquireFunc   // takes permits of lanes
 	Egress  *egress.Guard // says what http and ping tasks may reach; nil is anything
 	Secrets *secret.Store // what references in payloads stand for; nil is nothing
+	// MaxResult caps results of all types, in bytes; 0 leaves each its Policy.MaxResult.
+	MaxResult int
 
 	quota atomic.Pointer[Quota]
 }

@@ -22,7 +22,8 @@ type Policy struct {
 	Backoff    time.Duration
 	MaxBackoff time.Duration
 	// MaxPayload and MaxResult cap the JSON of payload and result, in bytes. MaxPayload is 8 MiB
-	// at most, so that no queue holds a message that workers would not read.
+	// at most, so that no queue holds a message that workers would not read. A worker may have
+	// a cap of its own in place of MaxResult.
 	MaxPayload int
 	MaxResult  int
 	// Lane is the way to the service these tasks call; default: the type's name. A

@@ -32,7 +32,7 @@ func (t *Type) Check(payload []byte) error { return t.check(payload) }
 
 // Run decodes and validates the payload, calls the handler and encodes its
 // result. A payload that does not fit gives *InvalidError, a result that cannot
-// be JSON or is over Policy.MaxResult a permanent error; the handler's own
+// be JSON or is over its cap, Policy.MaxResult or the worker's own, a permanent error; the handler's own
 // errors come as they are. Run does not catch the handler's panics.
 func (t *Type) Run(ctx context.Context, payload []byte) (result []byte, err error) {
 	return t.run(ctx, payload)

@@ -18,12 +18,13 @@ type config struct {
 	Lanes           []string      `help:"Serve these lanes only." placeholder:"LANE"`
 	HTTP            string        `name:"http" help:"Serve metrics and health on this address." placeholder:"ADDR" env:"WEIR_HTTP"`
 	ShutdownTimeout time.Duration `help:"How long running tasks may go on after the signal to stop." default:"8s" zero:"ok"`
-	Egress          string        `help:"What http and ping tasks may connect to: public, which is the internet and no network beside it, or any." enum:"public,any" default:"public"`
+	Egress          string        `help:"What http and ping tasks may connect to: public, which is the internet and no network beside it; any; or none, which is what --allow-net has alone." enum:"public,any,none" default:"public"`
 	cli.Networks
 	cli.Secrets
-	VerifyKeys       string            `help:"Check signatures with the keys of this file, one a line: NAME BASE64. A task with a signature that does not fit is not run." placeholder:"FILE"`
-	RequireSignature bool              `help:"Run no task without a signature that fits; needs --verify-keys."`
-	AllowExec        map[string]string `help:"Let exec tasks run this command under this name; may be repeated." placeholder:"NAME=/PATH" mapsep:";"`
+	cli.Results
+	VerifyKeys       string `help:"Check signatures with the keys of this file, one a line: NAME BASE64. A task with a signature that does not fit is not run." placeholder:"FILE"`
+	RequireSignature bool   `help:"Run no task without a signature that fits; needs --verify-keys."`
+	cli.Commands
 }
 
 func parseConfig(args []string) (*config, error) {

@@ -26,10 +26,8 @@ func run(ctx context.Context, c *config) error {
 	log := c.Logger(os.Stderr)
 	cli.RelaxGC()
 	cli.Trace(ctx, "weir-worker", log)
-	for name, path := range c.AllowExec {
-		if err := tasks.AllowExec(name, path); err != nil {
-			return cli.UsageError("--allow-exec %s=%s: %w", name, path, err)
-		}
+	if err := c.Allow(); err != nil {
+		return err
 	}
 	var keys *weir.Keys
 	if c.VerifyKeys != "" {
@@ -69,6 +67,7 @@ func run(ctx context.Context, c *config) error {
 	if err := errors.Join(c.Restrict(&options, c.Egress), c.Reveal(&options)); err != nil {
 		return err
 	}
+	c.Bound(&options)
 	w, err := client.NewWorker(options)
 	if err != nil {
 		return err

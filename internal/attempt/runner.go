@@ -38,6 +38,8 @@ type Options struct {
 	Egress *egress.Guard
 	// Secrets are what references in payloads may stand for; nil is nothing.
 	Secrets *secret.Store
+	// MaxResult caps results, in bytes; 0 leaves each type its own.
+	MaxResult int
 	// Verify, if set, is nil for the signature of a task that may run.
 	Verify func(t sign.Task, signature string) error
 	// Observe, if set, is told of every attempt's end.

@@ -8,11 +8,11 @@ import (
 )
 
 // Exposed says that a URL leads to a Redis beyond this host by way of neither password
-// nor TLS: whoever else reaches it can make workers run what they like. No name is
-// looked up: but for localhost, all are beyond.
+// nor TLS: whoever else reaches it can make workers run what they like. TLS whose certificate
+// is not checked is none. No name is looked up: but for localhost, all are beyond.
 func Exposed(rawURL string) bool {
 	t, err := parse(rawURL)
-	if err != nil || t.unix || t.tls || t.password != "" || t.options.passwordFile != "" {
+	if err != nil || t.unix || t.tls && !t.options.skipVerify || t.password != "" || t.options.passwordFile != "" {
 		return false
 	}
 	return slices.ContainsFunc(t.addrs, func(addr string) bool { return !here(addr) })

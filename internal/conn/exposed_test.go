@@ -13,6 +13,10 @@ func TestExposedIsBeyondThisHostWithNeitherPasswordNorTLS(t *testing.T) {
 		"redis-cluster://127.0.0.1:7000,10.0.0.1":     true,
 		"redis-sentinel://10.0.0.1/main":              true,
 		"redis-sentinel://s/main?sentinel_password=x": true, // that is not the master's
+		"rediss://redis?insecure_skip_verify=true":    true,
+		"rediss://redis?insecure_skip_verify=false":   false,
+		"rediss://:x@redis?insecure_skip_verify=true": false,
+		"rediss://localhost?insecure_skip_verify=1":   false,
 		"redis://:secret@redis":                       false,
 		"redis://user:secret@redis":                   false,
 		"redis://redis?password_file=/run/secret":     false,

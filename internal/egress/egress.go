@@ -9,7 +9,7 @@
 //   - An IPv4 address is judged as itself when it comes mapped into IPv6. Those in NAT64,
 //     6to4 and Teredo addresses are denied where the IPv4 address is.
 //   - Deny goes before Allow, Allow before the mode.
-//   - Under Public what is not known to be the internet is denied.
+//   - Under Public what is not known to be the internet is denied, under None everything.
 package egress
 
 import (
@@ -28,6 +28,7 @@ type Mode string
 const (
 	Public Mode = "public" // the internet, no network beside it
 	Any    Mode = "any"
+	None   Mode = "none" // nothing but what Allow has
 )
 
 // Options say what may be reached.
@@ -41,8 +42,8 @@ type Guard struct{ opts Options }
 
 // New returns a Guard. It fails for an unknown mode.
 func New(o Options) (*Guard, error) {
-	if o.Mode != Public && o.Mode != Any {
-		return nil, fmt.Errorf("egress %q: must be %s or %s", o.Mode, Public, Any)
+	if o.Mode != Public && o.Mode != Any && o.Mode != None {
+		return nil, fmt.Errorf("egress %q: must be %s, %s or %s", o.Mode, Public, Any, None)
 	}
 	g := &Guard{Options{Mode: o.Mode}}
 	for _, list := range []struct{ from, to *[]netip.Prefix }{{&o.Allow, &g.opts.Allow}, {&o.Deny, &g.opts.Deny}} {
@@ -129,6 +130,9 @@ func (g *Guard) Check(addr netip.Addr) error {
 	}
 	if _, ok := within(g.opts.Allow, plain); ok || g.opts.Mode == Any {
 		return nil
+	}
+	if g.opts.Mode == None {
+		return &DeniedError{Addr: addr, Rule: "--egress none, and no --allow-net has it"}
 	}
 	if rule := special(plain); rule != "" {
 		return &DeniedError{Addr: addr, Rule: rule}

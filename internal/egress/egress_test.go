@@ -112,6 +112,13 @@ func TestDenyGoesBeforeAllowAndAllowBeforeTheMode(t *testing.T) {
 		{Any, "", "fe80::/10", "fe80::1%eth0", false},
 		{Public, "", "8.8.8.0/24", "8.8.8.8", false},
 		{Public, "8.8.8.8", "0.0.0.0/0", "8.8.8.8", false},
+		{None, "", "", "8.8.8.8", false},
+		{None, "", "", "2606:4700::1", false},
+		{None, "8.8.8.0/24", "", "8.8.8.8", true},
+		{None, "8.8.8.0/24", "", "::ffff:8.8.8.8", true},
+		{None, "8.8.8.0/24", "", "8.8.4.4", false},
+		{None, "8.8.8.0/24", "8.8.8.8", "8.8.8.8", false},
+		{None, "8.8.8.0/24", "", "64:ff9b::8.8.8.8", false},
 	} {
 		err := guard(t, c.mode, c.allow, c.deny).Check(netip.MustParseAddr(c.addr))
 		if (err == nil) != c.allowed {

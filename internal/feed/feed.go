@@ -287,7 +287,7 @@ func (f *Feeder) roomIn(ctx context.Context, info *batch.Info) (n, toRead int64)
 // them it enqueues parked tasks that may go on.
 func (f *Feeder) feed(ctx context.Context, going []task, records []source.Record) error {
 	if f.next+int64(len(records)) > batch.MaxTasks {
-		return fmt.Errorf("batch %q: more than %d tasks", f.opts.Name, int64(batch.MaxTasks))
+		return fmt.Errorf("batch %q: more than %d tasks; part the input, and make a batch of each part", f.opts.Name, int64(batch.MaxTasks))
 	}
 	if len(records) > 0 && f.next < f.found.Upto {
 		return f.feedAgain(ctx, records)

@@ -45,6 +45,25 @@ func TestAnEmptyInputIsABatchOfNone(t *testing.T) {
 	}
 }
 
+// The last number that a task may have is given, and no further one.
+func TestABatchHasNoMoreTasksThanItMay(t *testing.T) {
+	for at, ok := range map[int64]bool{batch.MaxTasks - 1: true, batch.MaxTasks: false} {
+		t.Run(fmt.Sprint(at), func(t *testing.T) {
+			b := mini(t)
+			if err := b.ledger.Checkpoint(t.Context(), "b", 0, at, ""); err != nil {
+				t.Fatal(err)
+			}
+			f := b.feeder(numbered(0), 10)
+			f.next, f.mark, f.found = at, batch.At(at), b.info()
+			f.found.Upto = 0 // what was read before is not gone over
+			err := f.feed(t.Context(), nil, records(0, 1))
+			if ok != (err == nil) {
+				t.Errorf("task %d: %v", at, err)
+			}
+		})
+	}
+}
+
 func TestABadRecordGetsItsOutcomeAndStopsNoOther(t *testing.T) {
 	t.Parallel()
 	for _, withPayload := range []bool{false, true} {

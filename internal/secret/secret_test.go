@@ -14,7 +14,7 @@ func TestOnlyWhatIsAllowedIsRead(t *testing.T) {
 	for path, text := range map[string]string{
 		inside + "/plain": "s3cret", inside + "/line": "s3cret\n", inside + "/dos": "s3cret\r\n", inside + "/two": "a\nb\n", inside + "/empty": "",
 		inside + "/.hidden": "s3cret", inside + "/deeper/x": "canary", outside + "/x": "canary",
-		inside + "/binary": "\xff\xfe", inside + "/large": strings.Repeat("x", maxFile+1),
+		inside + "/binary": "\xff\xfe", inside + "/large": strings.Repeat("x", maxFile+1), inside + "/largest": strings.Repeat("x", maxFile),
 	} {
 		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 			t.Fatal(err)
@@ -50,6 +50,7 @@ func TestOnlyWhatIsAllowedIsRead(t *testing.T) {
 		{"file", inside + "/missing", "", "no such file"},
 		{"file", inside + "/binary", "", "not UTF-8"},
 		{"file", inside + "/large", "", "larger than"},
+		{"file", inside + "/largest", strings.Repeat("x", maxFile), ""},
 		{"file", inside + "/fifo", "", "no regular file"},
 		{"file", inside + "/deeper", "", "no regular file"},
 		{"file", inside + "/deeper/x", "", "--allow-file"},

@@ -1,6 +1,9 @@
 package sign
 
 import (
+	"bytes"
+	"encoding/json"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -34,4 +37,47 @@ func FuzzKeys(f *testing.F) {
 			}
 		}
 	})
+}
+
+// Two envelopes have one signature only where they say the same: fields do not flow into
+// each other, and of a payload's JSON white space alone does not count.
+func FuzzEnvelope(f *testing.F) {
+	f.Add("b:1", "http", []byte(`{"a":1}`), "b:1", "http", []byte(` {"a" : 1}`))
+	f.Add("b:1", "http", []byte(`{"a":1}`), "b:1h", "ttp", []byte(`{"a":1}`))
+	f.Add("b:1", "http", []byte(`{"a":1}`), "b:11", "http", []byte(`{"a":1}`))
+	f.Add("", "", []byte(nil), "\x00", "", []byte("\x00"))
+	f.Add("b:1", "x", []byte(`{"a":"<"}`), "b:1", "x", []byte("{\"a\":\"\\u003c\"}"))
+	f.Add("b:1", "x", []byte(`{"a":1,"a":2}`), "b:1", "x", []byte(`{"a":2,"a":1}`))
+	k, err := parse("a " + key1 + "\nb " + key2)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Fuzz(func(t *testing.T, id1, type1 string, payload1 []byte, id2, type2 string, payload2 []byte) {
+		one, other := Task{id1, type1, payload1}, Task{id2, type2, payload2}
+		signature := k.Sign(one, now.Add(time.Hour))
+		if err := k.Verify(one, signature, now); err != nil {
+			t.Fatalf("%q: %v", one, err)
+		}
+		same := id1 == id2 && type1 == type2 && said(payload1) == said(payload2)
+		if fits := k.Verify(other, signature, now) == nil; fits && !same {
+			t.Errorf("the signature of %q fits %q", one, other)
+		}
+	})
+}
+
+// said is what a payload says: its tokens where it is JSON, else itself.
+func said(payload []byte) string {
+	if !json.Valid(payload) {
+		return "no JSON: " + string(payload)
+	}
+	var all strings.Builder
+	d := json.NewDecoder(bytes.NewReader(payload))
+	d.UseNumber()
+	for {
+		token, err := d.Token()
+		if err != nil {
+			return all.String()
+		}
+		fmt.Fprintf(&all, "%T %q ", token, fmt.Sprint(token))
+	}
 }

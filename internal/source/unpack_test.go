@@ -268,3 +268,31 @@ func TestBomb(t *testing.T) {
 		t.Errorf("a ratio that is allowed: %d records, the last %s", len(shown), shown[len(shown)-1])
 	}
 }
+
+// TestTheLongestLineIsTaken: as long as may be, and one byte more; its end does not count.
+func TestTheLongestLineIsTaken(t *testing.T) {
+	for _, end := range []string{"\n", "\r\n", ""} {
+		_, shown := drain(t, fromReader(t, strings.NewReader(strings.Repeat("x", 1<<20+1)+"\n"+strings.Repeat("x", 1<<20)+end), Options{}))
+		if len(shown) != 2 || shown[0] != "! stdin:1: line is longer than 1048576 bytes" || strings.HasPrefix(shown[1], "!") {
+			t.Errorf("with %q at the end: %.100q", end, shown)
+		}
+	}
+}
+
+// TestTheRatioOfUnpackingIsTheBound: data that are nearly as dense as may be are read, and
+// those that are a little denser are a bomb.
+func TestTheRatioOfUnpackingIsTheBound(t *testing.T) {
+	member := gzipped(t, strings.Repeat("x\n", 1<<19))
+	packed := strings.Repeat(member, 80)
+	ratio := 80 << 20 / len(packed)
+	for allowed, bomb := range map[int]bool{ratio + ratio/20: false, ratio - ratio/20: true} {
+		unpacked, err := unpack(strings.NewReader(packed), "", allowed)
+		if err != nil {
+			t.Fatal(err)
+		}
+		n, err := io.Copy(io.Discard, unpacked)
+		if bomb != (err != nil) || bomb && !strings.Contains(err.Error(), fmt.Sprintf("more than %d-fold", allowed)) || !bomb && n != 80<<20 {
+			t.Errorf("%d-fold where %d is allowed: %d bytes, %v", ratio, allowed, n, err)
+		}
+	}
+}

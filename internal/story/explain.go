@@ -11,6 +11,7 @@ import (
 	"github.com/weir-tasks/weir/internal/attempt"
 	"github.com/weir-tasks/weir/internal/batch"
 	"github.com/weir-tasks/weir/internal/lane"
+	"github.com/weir-tasks/weir/internal/queue"
 )
 
 // facts are what a task's place is explained by.
@@ -57,6 +58,9 @@ func (f *facts) explain(s *Story) (why, do string) {
 		why = retrying(s, f.now)
 	case Active:
 		why, do = active(s)
+	case Unreadable:
+		why = fmt.Sprintf("In its lane %v: weir has made none such, and no worker reads it. The first that meets it sets it aside, in %s.", queue.ErrTooLarge, queue.Quarantine(s.Lane))
+		do = f.repair(s) + " enqueues it again from the batch's input, once it was set aside."
 	default:
 		why = fmt.Sprintf("asynq has it as %s, where weir puts no task of a batch: somebody has moved it there.", s.Place)
 		do = f.repair(s) + " enqueues it again from the batch's input."

@@ -11,7 +11,7 @@ import (
 // places are a task's places in words.
 var places = map[Place]string{
 	Unread: "not enqueued yet", Missing: "missing", Pending: "waits in its lane",
-	Scheduled: "is for later", Retrying: "waits for its next attempt", Active: "is with a worker",
+	Scheduled: "is for later", Retrying: "waits for its next attempt", Active: "is with a worker", Unreadable: "cannot be read",
 }
 
 func (s *Story) state() string {

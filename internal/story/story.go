@@ -35,6 +35,8 @@ const (
 	Scheduled Place = "scheduled" // it is for later: put off, or its batch is paused
 	Retrying  Place = "retry"     // it waits for its next attempt
 	Active    Place = "active"    // a worker has it
+	// Unreadable is one in its lane whose message is larger than queue.MaxMessage. Nobody reads it.
+	Unreadable Place = "unreadable"
 )
 
 // Story is one task's.
@@ -193,6 +195,10 @@ func (s *Story) find(ctx context.Context, rdb redis.UniversalClient, ledger *bat
 	}
 	id := batch.TaskID(s.Batch, s.Seq)
 	lane, message, err := queue.Find(ctx, rdb, lanes, id)
+	if errors.Is(err, queue.ErrTooLarge) {
+		s.Lane, s.Place = lane, Unreadable
+		return true, nil
+	}
 	if err != nil || message == nil {
 		return false, err
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/weir-tasks/weir/internal/conn/conntest"
 	"github.com/weir-tasks/weir/internal/lane"
 	"github.com/weir-tasks/weir/internal/lane/governor"
+	"github.com/weir-tasks/weir/internal/queue"
 	"github.com/weir-tasks/weir/tasks"
 )
 
@@ -121,6 +122,30 @@ func tellsATasksStory(t *testing.T, url string) {
 	}
 }
 
+// A task whose message is too large is told as such; the message stays in Redis.
+func TestALargeMessageIsToldAndNotRead(t *testing.T) {
+	client, err := weir.Open(t.Context(), weir.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	if _, err := weir.Enqueue(t.Context(), client, told, text{"x"}, weir.BatchOptions{Name: "b"}); err != nil {
+		t.Fatal(err)
+	}
+	rdb := client.Redis()
+	if err := rdb.HSet(t.Context(), "asynq:{story}:t:b:0", "msg", strings.Repeat("x", queue.MaxMessage+1)).Err(); err != nil {
+		t.Fatal(err)
+	}
+	s, err := Read(t.Context(), rdb, batch.NewLedger(rdb), "b", 0)
+	if err != nil || s.Place != Unreadable || s.Lane != "story" || s.Payload != nil {
+		t.Fatalf("%+.300v, %v", s, err)
+	}
+	s.says(t, "its message is larger than 16777216 bytes", "producer repair b")
+	if first := s.Lines()[0]; first != "task 0 of batch b: cannot be read" {
+		t.Errorf("in the terminal: %q", first)
+	}
+}
+
 // An outcome that lies deep in the stream is found, and one that was handed on is not
 // made up.
 func TestAnOutcomeIsFoundInTheStream(t *testing.T) {
@@ -187,6 +212,7 @@ func TestWhatIsSaidOfATask(t *testing.T) {
 		{"its third attempt", facts{info: &open}, Story{Place: Active, Worker: "w", Running: 1, TimeoutMS: 2000, Tries: 2, Most: 4}, "at its 3rd attempt of at most 4", ""},
 		{"suspected", facts{info: &open}, Story{Place: Active, Worker: "w", TimeoutMS: 1, Deaths: 2}, "Its worker has died 2 times", ""},
 		{"archived", facts{info: &open}, Story{Place: "archived"}, "somebody has moved it there", "producer repair b"},
+		{"too large", facts{info: &open}, Story{Place: Unreadable, Lane: "l"}, "larger than 16777216 bytes", "producer repair b"},
 		{"cancelled", facts{info: &open}, Story{Place: Ended, Outcome: &batch.Outcome{State: batch.Cancelled}}, "was cancelled", ""},
 		{"ok", facts{info: &open}, Story{Place: Ended, Outcome: &batch.Outcome{State: batch.OK, Attempts: 12}}, "at its 12th attempt", ""},
 		{"handed on", facts{info: &open}, Story{Place: Ended}, "handed on", ""},

@@ -13,6 +13,21 @@ import (
 	"github.com/weir-tasks/weir/internal/lane"
 )
 
+// What is served is metrics and health, and nothing that shows or slows the process.
+func TestNothingElseIsServed(t *testing.T) {
+	defer http.DefaultClient.CloseIdleConnections()
+	s, err := Serve("127.0.0.1:0", New("v"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	for path, want := range map[string]int{"/metrics": 200, "/healthz": 200, "/": 404, "/debug/pprof/": 404, "/debug/pprof/profile": 404, "/debug/vars": 404, "/metrics/../debug/pprof/": 404} {
+		if status, _ := get(t, s, path); status != want {
+			t.Errorf("%s: %d, want %d", path, status, want)
+		}
+	}
+}
+
 // Who is alive needs not be ready; the reasons are in the body.
 func TestHealthHasItsReasons(t *testing.T) {
 	var worker, slots error

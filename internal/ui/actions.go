@@ -167,7 +167,13 @@ func readJSON(r *http.Request, into any) error {
 	}
 	d := json.NewDecoder(r.Body)
 	d.DisallowUnknownFields()
-	if err := d.Decode(into); err != nil && !errors.Is(err, io.EOF) {
+	err := d.Decode(into)
+	if err == nil {
+		if err = d.Decode(new(json.RawMessage)); err == nil {
+			err = errors.New("there is more than one value")
+		}
+	}
+	if !errors.Is(err, io.EOF) {
 		return badRequestError("the request cannot be read: " + err.Error())
 	}
 	return nil

@@ -45,7 +45,7 @@ type Options struct {
 	Lanes []string
 	// ShutdownTimeout is how long Stop lets running tasks go on.
 	ShutdownTimeout time.Duration
-	// Egress is what http and ping tasks may connect to: "public" or "any". Empty is
+	// Egress is what http and ping tasks may connect to: "public", "any" or "none". Empty is
 	// public.
 	Egress egress.Mode
 	// AllowNet may be connected to as well, DenyNet in no case.
@@ -53,6 +53,8 @@ type Options struct {
 	// AllowEnv and AllowFiles are the variables of this process' environment and the
 	// files, or patterns of them, that payloads may refer to.
 	AllowEnv, AllowFiles []string
+	// MaxResult caps results of all types, in bytes; 0 leaves each its Policy.MaxResult.
+	MaxResult int
 	// VerifyKeys, if set, are those whose signatures count: a task with any other is not
 	// run, and with RequireSignature none without one.
 	VerifyKeys       *sign.Keys
@@ -107,6 +109,9 @@ func New(rdb, fast redis.UniversalClient, ledger *batch.Ledger, o Options) (*Wor
 	if o.Concurrency < 1 {
 		return nil, fmt.Errorf("a worker's concurrency must be at least 1, not %d", o.Concurrency)
 	}
+	if o.MaxResult < 0 {
+		return nil, fmt.Errorf("a worker's cap of results must not be %d", o.MaxResult)
+	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
@@ -151,7 +156,7 @@ func New(rdb, fast redis.UniversalClient, ledger *batch.Ledger, o Options) (*Wor
 	})
 	w.runner = attempt.New(attempt.Options{
 		Worker: w.Name(), Ledger: ledger, Gate: w.gate, Log: o.Log, Observe: o.Observe, Started: o.Started, Trouble: o.Trouble,
-		Egress: guard, Verify: verifier(o), Secrets: secrets,
+		Egress: guard, Verify: verifier(o), Secrets: secrets, MaxResult: o.MaxResult,
 	})
 	w.rescuer = rescue.New(rdb, rescue.Options{
 		Name: w.Name(), Ledger: ledger, Mark: w.gate.Mark(), Beat: w.gate.Alive, Lanes: w.gate.Lanes, Rescued: o.Rescued, Log: o.Log,
