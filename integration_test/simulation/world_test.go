@@ -201,8 +201,8 @@ func (w *world) happen(f fault) {
 // spread spreads the batches' lanes over so many queues.
 func (w *world) spread(shards int) {
 	for _, b := range w.batches {
-		if err := lane.SetShards(w.t.Context(), w.admin.rdb, b.typ.Name(), shards); err != nil {
-			w.violate("liveness", "%v", err)
+		for lane.SetShards(w.t.Context(), w.admin.rdb, b.typ.Name(), shards) != nil { // a dial may be refused
+			time.Sleep(100 * time.Millisecond)
 		}
 	}
 	w.note("lanes are spread over %d queues", shards)
