@@ -77,8 +77,8 @@ func TestALanesWeightIsThatOfAllItsQueues(t *testing.T) {
 var lane12 = queue.Shards("a", 12)
 
 // With many permits calls are few: so many tasks are asked of one queue at a time.
-func TestAQueueIsAskedForSomeAtATime(t *testing.T) {
-	inBubble(t, 64, Options{}, func(t *testing.T, g *fixture) {
+func TestAQueueIsAskedForManyAtATime(t *testing.T) {
+	inBubble(t, pipelined, Options{}, func(t *testing.T, g *fixture) {
 		g.lanes.Learn("a", false)
 		for _, of := range lane12 {
 			g.add(of, numbered(of+".", 20)...)

@@ -74,9 +74,9 @@ func (l *lists) next() list {
 	return list{l.may[next].next(), next}
 }
 
-// inARow is how many tasks are asked of one queue of a lane before the next one: so many
-// that calls are few, and so few that none is far behind the others.
-const inARow = 16
+// inARow is how many tasks are asked of one queue of a lane before the next one: as many as
+// are asked for at once, so that calls are few, of those that end together too.
+const inARow = pipelined
 
 // ring is the queues of a lane that take turns.
 type ring struct {
