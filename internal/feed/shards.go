@@ -71,15 +71,20 @@ func (f *Feeder) doubts(t *task) bool { return t.seq < f.found.Upto+chunk }
 // findAgain has those of tasks that an earlier life has put into other queues than they would
 // go to now stay there: a task's ID tells it from others in one queue only.
 func (f *Feeder) findAgain(ctx context.Context, tasks []task) error {
-	queues, err := f.queuesOf(ctx, lanesOf(tasks))
+	used, err := f.used(ctx)
 	if err != nil {
 		return err
 	}
 	var sought []queue.Sought
 	var at []*task
 	for i := range tasks {
-		if t := &tasks[i]; t.lane != "" && f.doubts(t) && len(queues[t.lane]) > 1 {
-			sought = append(sought, queue.Sought{ID: batch.TaskID(f.opts.Name, t.seq), Queues: queues[t.lane]})
+		t := &tasks[i]
+		if t.lane == "" || !f.doubts(t) {
+			continue
+		}
+		others := slices.DeleteFunc(slices.Clone(used[t.lane]), func(of string) bool { return of == t.queue })
+		if len(others) > 0 {
+			sought = append(sought, queue.Sought{ID: batch.TaskID(f.opts.Name, t.seq), Queues: others})
 			at = append(at, t)
 		}
 	}
@@ -97,24 +102,29 @@ func (f *Feeder) findAgain(ctx context.Context, tasks []task) error {
 	})
 }
 
-// queuesOf are the queues that tasks of each of lanes may be in: those that the batch has
-// used in whatever life, and those that new ones go to.
-func (f *Feeder) queuesOf(ctx context.Context, lanes []string) (queues map[string][]string, err error) {
+// used are the queues that the batch's tasks went to, in whatever life, by lane.
+func (f *Feeder) used(ctx context.Context) (queues map[string][]string, err error) {
+	err = f.insist(ctx, func() error {
+		all, err := f.ledger.Lanes(ctx, f.opts.Name)
+		queues = queue.ByLane(all)
+		return err
+	})
+	return queues, err
+}
+
+// queuesOf are the queues that tasks of each of lanes may be in: those used before, and, as
+// Redis may have lost that note, those that new ones go to.
+func (f *Feeder) queuesOf(ctx context.Context, lanes []string) (map[string][]string, error) {
 	if err := f.lookAtShards(ctx); err != nil {
 		return nil, err
 	}
-	var used []string
-	err = f.insist(ctx, func() (err error) {
-		used, err = f.ledger.Lanes(ctx, f.opts.Name)
-		return err
-	})
+	used, err := f.used(ctx)
 	if err != nil {
 		return nil, err
 	}
-	queues = make(map[string][]string, len(lanes))
-	of := queue.ByLane(used)
+	queues := make(map[string][]string, len(lanes))
 	for _, lane := range lanes {
-		all := append(of[lane], f.shards.of(lane)...)
+		all := append(used[lane], f.shards.of(lane)...)
 		slices.Sort(all)
 		queues[lane] = slices.Compact(all)
 	}
