@@ -58,6 +58,7 @@
 //	a terminal shows a run live                 TestTheTerminalShowsARunLive
 //	each host is a lane; slow ones wait alone   TestEachHostIsALaneAndASlowOneHoldsUpNoOther
 //	two bad hosts slow no other                 TestADeadAndAThrottledHostSlowNoOther
+//	a sharded lane is one lane                  TestAShardedLaneIsOneLaneOnAllMasters
 //	a service is used to its limits             TestRealServicesAreUsedAndNotFlooded (nginx; WEIR_TEST_PHASE=30s)
 //	and not flooded, whatever happens           TestAServiceIsNotFloodedByFaults
 //	a service says nonsense                     TestNonsenseInRetryAfterIsNoPause

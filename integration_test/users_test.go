@@ -67,7 +67,7 @@ func TestUsersOfRedisHaveTheRightsTheyNeed(t *testing.T) {
 		producer(t, user, "doctor").exits(t, 0)
 	}
 	producer(t, mine, "retry", "f").exits(t, 1)
-	producer(t, mine, "lane", "sleep", "--max", "7").exits(t, 0)
+	producer(t, mine, "lane", "sleep", "--max", "7", "--shards", "3").exits(t, 0)
 	producer(t, mine, "enqueue", "sleep", "--batch", "x", "--repeat", "5", "--payload", sleepOf(0), "--max-unread", "9").exits(t, 0)
 	producer(t, mine, "follow", "x", "--out", filepath.Join(t.TempDir(), "out")).exits(t, 0)
 	producer(t, mine, "enqueue", "sleep", "--batch", "y", "--repeat", "5", "--payload", `{"task_number":1,"seconds":60}`).exits(t, 0)
@@ -110,6 +110,7 @@ func TestUsersOfAClusterHaveTheRightsTheyNeed(t *testing.T) {
 	as := func(user string) string { return strings.Replace(cluster.URL(), "://", "://"+user+":"+user+"@", 1) }
 	worker, mine, follower, ui := as("weir-worker"), as("weir-producer"), as("weir-follower"), as("weir-ui")
 	startWorker(t, worker, "--name", "w")
+	producer(t, mine, "lane", "square", "--shards", "6").exits(t, 0)
 	producer(t, mine, "run", "square", "--batch", "s", "--repeat", "20", "--payload", `{"n":3}`).exits(t, 0)
 	producer(t, follower, "status", "s").exits(t, 0)
 	for _, user := range []string{follower, mine, worker} {

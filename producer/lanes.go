@@ -68,7 +68,7 @@ func printLanes(w io.Writer, all []*lane.Overview, asJSON bool, cluster lane.Clu
 		return nil
 	}
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "LANE\tSTATE\tWEIGHT\tLIMIT\tIN FLIGHT\tPENDING\tLATER\tRATE\tLATENCY\tWAITS FOR")
+	fmt.Fprintln(t, "LANE\tSTATE\tWEIGHT\tSHARDS\tLIMIT\tIN FLIGHT\tPENDING\tLATER\tRATE\tLATENCY\tWAITS FOR")
 	for _, o := range all {
 		j := o.Line(cluster)
 		limit, rate, latency := "-", "-", "-"
@@ -81,7 +81,7 @@ func printLanes(w io.Writer, all []*lane.Overview, asJSON bool, cluster lane.Clu
 		if j.BaseMS > 0 {
 			latency = fmt.Sprintf("%.3g x %.3g ms", j.Ratio, j.BaseMS)
 		}
-		fmt.Fprintf(t, "%s\t%s\t%d\t%s\t%d\t%d\t%d\t%s\t%s\t%s\n", j.Lane, j.State, j.Weight, limit, j.Active, j.Pending, j.Later, rate, latency, j.Waits)
+		fmt.Fprintf(t, "%s\t%s\t%d\t%d\t%s\t%d\t%d\t%d\t%s\t%s\t%s\n", j.Lane, j.State, j.Weight, j.Shards, limit, j.Active, j.Pending, j.Later, rate, latency, j.Waits)
 	}
 	return t.Flush()
 }
@@ -94,6 +94,7 @@ type laneCmd struct {
 	Min    *int    `env:"-" help:"The fewest in flight that the limit may fall to; 0 takes it away." placeholder:"N"`
 	Limit  *int    `env:"-" help:"A fixed limit of tasks in flight instead of one that adapts; 0 takes it away." placeholder:"N"`
 	Weight *int    `env:"-" help:"How many tasks a worker with too few slots takes of this lane for each one of a lane of weight 1: 1 to 100, default 1." placeholder:"N"`
+	Shards *int    `env:"-" help:"Over how many queues its tasks are spread: 1 to 64, default 1." placeholder:"N"`
 	Pause  bool    `env:"-" help:"Let no task of the lane begin." xor:"pause"`
 	Resume bool    `env:"-" help:"End --pause." xor:"pause"`
 	Reset  bool    `env:"-" help:"Forget what was learned of the service: the limit begins anew."`
@@ -103,7 +104,7 @@ func (c *laneCmd) Run(ctx context.Context, common *cli.Common) error {
 	if err := tasks.ValidLane(c.Name); err != nil {
 		return cli.UsageError("%w", err)
 	}
-	change := lane.Change{Burst: c.Burst, Max: c.Max, Min: c.Min, Limit: c.Limit, Weight: c.Weight,
+	change := lane.Change{Burst: c.Burst, Max: c.Max, Min: c.Min, Limit: c.Limit, Weight: c.Weight, Shards: c.Shards,
 		Pause: c.Pause, Resume: c.Resume, Reset: c.Reset}
 	if c.Rate != nil {
 		rate, err := governor.ParseRate(*c.Rate)
@@ -114,6 +115,11 @@ func (c *laneCmd) Run(ctx context.Context, common *cli.Common) error {
 	}
 	if c.Weight != nil {
 		if err := lane.ValidWeight(*c.Weight); err != nil {
+			return cli.UsageError("--%w", err)
+		}
+	}
+	if c.Shards != nil {
+		if err := lane.ValidShards(*c.Shards); err != nil {
 			return cli.UsageError("--%w", err)
 		}
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -17,16 +16,16 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// bench holds what all measurements need: a Redis, and where it lies.
+// bench holds what all measurements need: a Redis, or a Cluster, and where it lies.
 type bench struct {
-	ctx   context.Context
-	turns int
-	share float64
-	dir   string
-	redis *exec.Cmd
-	addr  string
-	rdb   *redis.Client
-	done  []result
+	ctx     context.Context
+	turns   int
+	share   float64
+	dir     string
+	servers []*server
+	url     string
+	rdb     redis.UniversalClient
+	done    []result
 }
 
 func newBench(turns int, share float64) (*bench, error) {
@@ -40,32 +39,23 @@ func newBench(turns int, share float64) (*bench, error) {
 	if err := build.Run(); err != nil {
 		return b, fmt.Errorf("build the producer, from the repository's top: %w", err)
 	}
-	return b, b.startRedis()
+	s, err := startServer(b.dir)
+	if err != nil {
+		return b, err
+	}
+	b.servers, b.url, b.rdb = []*server{s}, "redis://"+s.addr, s.rdb
+	return b, nil
 }
 
 func (b *bench) close() {
-	if b.rdb != nil {
-		_ = b.redis.Process.Kill()
-		_ = b.redis.Wait()
-	}
+	b.stopServers()
 	_ = os.RemoveAll(b.dir)
 }
 
-// startRedis starts a Redis without persistence.
-func (b *bench) startRedis() error {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return err
+func (b *bench) stopServers() {
+	for _, s := range b.servers {
+		s.stop()
 	}
-	_, port, _ := net.SplitHostPort(l.Addr().String())
-	_ = l.Close()
-	b.addr = "127.0.0.1:" + port
-	b.redis = exec.Command("redis-server", "--port", port, "--save", "", "--appendonly", "no", "--dir", b.dir, "--loglevel", "warning")
-	if err := b.redis.Start(); err != nil {
-		return fmt.Errorf("start redis-server: %w", err)
-	}
-	b.rdb = redis.NewClient(&redis.Options{Addr: b.addr})
-	return until(5*time.Second, func() bool { return b.rdb.Ping(context.Background()).Err() == nil })
 }
 
 func until(limit time.Duration, ok func() bool) error {
@@ -94,7 +84,7 @@ func (b *bench) startOut(out io.Writer, role string, args ...any) (*process, err
 	if err != nil {
 		return nil, err
 	}
-	text := []string{roleArg, role, b.addr}
+	text := []string{roleArg, role, b.url}
 	for _, a := range args {
 		text = append(text, fmt.Sprint(a))
 	}
@@ -126,7 +116,7 @@ func (b *bench) run(role string, args ...any) error {
 
 // producer is weir's own, on the Redis of the bench.
 func (b *bench) producer(args ...string) *exec.Cmd {
-	return exec.Command(filepath.Join(b.dir, "producer"), append([]string{"--redis=redis://" + b.addr, "--log-level=error"}, args...)...)
+	return exec.Command(filepath.Join(b.dir, "producer"), append([]string{"--redis=" + b.url, "--log-level=error"}, args...)...)
 }
 
 func (p *process) ended() bool {
@@ -177,8 +167,19 @@ type use struct {
 	reads int64 // of its connections
 }
 
-func (b *bench) redisUse() (u use, err error) {
-	info, err := b.rdb.InfoMap(b.ctx, "cpu", "stats").Result()
+func (b *bench) redisUse() (all use, err error) {
+	for _, s := range b.servers {
+		u, err := s.use(b.ctx)
+		if err != nil {
+			return all, err
+		}
+		all.cpu, all.reads = all.cpu+u.cpu, all.reads+u.reads
+	}
+	return all, nil
+}
+
+func (s *server) use(ctx context.Context) (u use, err error) {
+	info, err := s.rdb.InfoMap(ctx, "cpu", "stats").Result()
 	if err != nil {
 		return u, err
 	}

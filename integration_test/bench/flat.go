@@ -109,7 +109,7 @@ func (b *bench) records(n int64) (calls [][]any, err error) {
 	if _, err := l.Record(b.ctx, "known", outcome(0), 0, nil); err != nil {
 		return nil, err
 	}
-	keeper := redis.NewClient(b.rdb.Options())
+	keeper := redis.NewClient(b.servers[0].rdb.Options())
 	defer keeper.Close()
 	keeper.AddHook(keep{&calls})
 	l = batch.NewLedger(keeper)

@@ -68,8 +68,8 @@ func (w work) do(ctx context.Context) error {
 	}
 }
 
-// play runs a role until SIGTERM, or until it is done. The arguments are the Redis
-// address and what the role needs.
+// play runs a role until SIGTERM, or until it is done. The arguments are the URL of Redis
+// and what the role needs.
 func play(role string, args []string) {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
@@ -77,13 +77,14 @@ func play(role string, args []string) {
 		defer profile(path + "." + role)()
 	}
 	var err error
-	switch addr := args[0]; role {
+	addr := strings.TrimPrefix(args[0], "redis://")
+	switch url := args[0]; role {
 	case "weir-worker":
-		err = weirWorker(ctx, addr, number(args[1]))
+		err = weirWorker(ctx, url, number(args[1]))
 	case "weir-enqueue":
-		err = weirEnqueue(ctx, addr, args[1])
+		err = weirEnqueue(ctx, url, args[1])
 	case "weir-drip":
-		err = weirDrip(ctx, addr, dripOf(args[1:]))
+		err = weirDrip(ctx, url, dripOf(args[1:]))
 	case "asynq-worker":
 		err = asynqWorker(ctx, addr, number(args[1]))
 	case "asynq-enqueue":
@@ -124,14 +125,14 @@ func profile(path string) (stop func()) {
 	}
 }
 
-func open(ctx context.Context, addr string) (*weir.Client, error) {
-	return weir.Open(ctx, weir.Options{URL: "redis://" + addr})
+func open(ctx context.Context, url string) (*weir.Client, error) {
+	return weir.Open(ctx, weir.Options{URL: url})
 }
 
 // weirWorker is what the command worker is.
-func weirWorker(ctx context.Context, addr string, concurrency int64) error {
+func weirWorker(ctx context.Context, url string, concurrency int64) error {
 	cli.RelaxGC()
-	c, err := open(ctx, addr)
+	c, err := open(ctx, url)
 	if err != nil {
 		return err
 	}
@@ -140,12 +141,12 @@ func weirWorker(ctx context.Context, addr string, concurrency int64) error {
 }
 
 // weirEnqueue enqueues a batch that nobody follows.
-func weirEnqueue(ctx context.Context, addr, text string) error {
+func weirEnqueue(ctx context.Context, url, text string) error {
 	var l load
 	if err := json.Unmarshal([]byte(text), &l); err != nil {
 		return err
 	}
-	c, err := open(ctx, addr)
+	c, err := open(ctx, url)
 	if err != nil {
 		return err
 	}
@@ -193,8 +194,8 @@ func (d drips) each(f func(i int64) bool) {
 }
 
 // weirDrip runs a batch that gets tasks now and then.
-func weirDrip(ctx context.Context, addr string, d drips) error {
-	c, err := open(ctx, addr)
+func weirDrip(ctx context.Context, url string, d drips) error {
+	c, err := open(ctx, url)
 	if err != nil {
 		return err
 	}

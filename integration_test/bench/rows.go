@@ -46,6 +46,7 @@ const (
 	micros    = "us"
 	millis    = "ms"
 	megabytes = "MB"
+	percent   = "%"
 )
 
 // costs are the figures of a drain beside its rate.
@@ -61,6 +62,10 @@ var rows = []row{
 		figures: []figure{{rate, perSecond, false, ">= 0.7x"}}},
 	{name: "drain, with a governor", n: 200_000, ours: drainOurs("governed"), raw: drainOurs("noop"), beside: "weir without",
 		figures: []figure{{rate, perSecond, false, ">= 0.97x"}, {workerCPU, micros, true, ">= 0.97x"}, {redisCPU, micros, true, ">= 0.97x"}}},
+	{name: "drain, a lane of 12 shards on a Cluster of 3 masters", n: 200_000, ours: onCluster(drainOurs("noop")), raw: drainOurs("noop"), beside: "weir on one Redis",
+		figures: []figure{{redisCPU, micros, true, ">= 0.83x"}, {workerCPU, micros, true, ""}, {rate, perSecond, false, ""}}},
+	{name: "a lane of 12 shards on a Cluster of 3 masters", n: 200_000, ours: onCluster(spreadOver),
+		figures: []figure{{mostTasks, percent, true, "<= 10%"}, {mostCPU, percent, true, ""}}},
 	{name: "enqueue, 64 goroutines of asynq's", n: 1_000_000, ours: enqueueOurs, raw: enqueueRaw(4, 64),
 		figures: []figure{{rate, perSecond, false, ">= 1.8x"}}},
 	{name: "enqueue, one goroutine of asynq's", n: 1_000_000, ours: enqueueOurs, raw: enqueueRaw(20, 1),

@@ -14,17 +14,24 @@ import (
 // leftInQueues is what asynq still holds of the lanes, its archive included.
 func (w *world) leftInQueues() (left []string) {
 	for _, key := range w.redis.Keys() {
-		for _, b := range w.batches {
-			lane := b.typ.Name()
-			rest, asynqs := strings.CutPrefix(key, "asynq:{"+lane+"}:")
-			if asynqs && strings.HasPrefix(rest, "t:") || slices.Contains(append(queue.Lists(lane),
-				queue.Active(lane), queue.Lease(lane), queue.Scheduled(lane), queue.Retry(lane),
-				queue.Archived(lane), queue.Completed(lane)), key) {
-				left = append(left, key)
-			}
+		of, isTask := ofQueue(key)
+		if of != "" && (isTask || slices.Contains(append(queue.Lists(of),
+			queue.Active(of), queue.Lease(of), queue.Scheduled(of), queue.Retry(of),
+			queue.Archived(of), queue.Completed(of)), key)) {
+			left = append(left, key)
 		}
 	}
 	return left
+}
+
+// ofQueue is the queue of the batches' lanes that a key is of, and whether it is a task's.
+func ofQueue(key string) (of string, isTask bool) {
+	_, tagged, _ := strings.Cut(key, ":{")
+	of, rest, _ := strings.Cut(tagged, "}:")
+	if lane := queue.Lane(of); lane != wide.Type().Name() && lane != narrow.Type().Name() {
+		return "", false
+	}
+	return of, strings.HasPrefix(key, "asynq:") && strings.HasPrefix(rest, "t:")
 }
 
 // unfinished says what of the batches has no outcome, and where it is.
@@ -38,7 +45,11 @@ func (w *world) unfinished() string {
 			continue
 		}
 		fmt.Fprintf(&s, "%s is %s (stopped %v), checkpoint %d of %d, %d outcomes; ", b.name, info.Phase, info.Stopped, info.Next, b.n, info.Outcomes())
-		places, err := queue.Places(ctx, w.admin.rdb, []string{b.typ.Name()}, b.name)
+		queues, err := w.admin.ledger.Lanes(ctx, b.name)
+		if err != nil {
+			fmt.Fprintf(&s, "%v; ", err)
+		}
+		places, err := queue.Places(ctx, w.admin.rdb, queues, b.name)
 		if err != nil {
 			fmt.Fprintf(&s, "%v; ", err)
 		}
@@ -57,8 +68,8 @@ func (w *world) unfinished() string {
 }
 
 // known are the keys that may be in Redis when all is over.
-var known = regexp.MustCompile(`^(weir:batches|weir:\{workers\}:(beats|watch)|weir:lanes:(own|retired|sweeper)|weir:\{b\d\}:(batch|bits:0|out|dead|lanes|tries)|asynq:queues|asynq:(servers|workers)(:.*)?|` +
-	`asynq:\{sim-(wide|narrow)\}:(processed|failed)(:.*)?)$`)
+var known = regexp.MustCompile(`^(weir:batches|weir:\{workers\}:(beats|watch)|weir:lanes:(own|retired|sweeper|shards)|weir:\{b\d\}:(batch|bits:0|out|dead|lanes|tries)|asynq:queues|asynq:(servers|workers)(:.*)?|` +
+	`asynq:\{sim-(wide|narrow)(:\d+)?\}:(processed|failed)(:.*)?)$`)
 
 // check compares, when all is over, what weir says with what the handlers have logged.
 func (w *world) check() {

@@ -22,6 +22,7 @@ type options struct {
 	batches       []batchOptions
 	faults        []fault
 	faultyFor     time.Duration
+	shards        int // of each lane, at first
 }
 
 type workerOptions struct {
@@ -49,6 +50,8 @@ type fault struct {
 
 func (f fault) String() string {
 	switch f.kind {
+	case "spread lanes":
+		return fmt.Sprintf("%v %s over %d queues", f.at, f.kind, f.place)
 	case "kill worker", "kill producer":
 		return fmt.Sprintf("%v %s %d %s request +%d, late %v", f.at, f.kind, f.place, f.d.how, f.d.steps, f.d.late)
 	case "hold worker", "hold producer":
@@ -59,7 +62,7 @@ func (f fault) String() string {
 
 func (o *options) String() string {
 	var s strings.Builder
-	fmt.Fprintf(&s, "requests with a fault %.1f%%, dials refused %.1f%%, for %v\n", 100*o.flaky, 100*o.refuse, o.faultyFor)
+	fmt.Fprintf(&s, "requests with a fault %.1f%%, dials refused %.1f%%, for %v; shards %d\n", 100*o.flaky, 100*o.refuse, o.faultyFor, o.shards)
 	for i, w := range o.workers {
 		fmt.Fprintf(&s, "worker %d: concurrency %d, shutdown timeout %v, clock off by %v\n", i, w.concurrency, w.grace, w.skew)
 	}
@@ -182,7 +185,26 @@ func draw(seed uint64, name string) *options {
 	}
 	o.drawFaults(r)
 	profiles[name](r, o)
+	o.drawShards(rand.New(rand.NewPCG(seed, 3)))
 	return o
+}
+
+// drawShards spreads the lanes of two seeds in five over several queues, of one of them over
+// other numbers of them in the course of time.
+func (o *options) drawShards(r *rand.Rand) {
+	o.shards = 1
+	kind := r.IntN(5)
+	if kind < 2 {
+		o.shards = 2 + r.IntN(11)
+	}
+	if kind > 0 {
+		return
+	}
+	for at := time.Duration(0); at < o.faultyFor; {
+		at += time.Duration(1000+r.IntN(20_000)) * time.Millisecond
+		o.faults = append(o.faults, fault{at: at, kind: "spread lanes", place: 1 + r.IntN(12)})
+	}
+	slices.SortStableFunc(o.faults, func(a, b fault) int { return int(a.at - b.at) })
 }
 
 func drawDeath(r *rand.Rand, within int) death {

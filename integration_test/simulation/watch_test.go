@@ -89,12 +89,11 @@ func (w *world) lookAtCheckpoint(b *simBatch) {
 	if err != nil {
 		return // not made yet
 	}
-	prefix := queue.TaskPrefix(b.typ.Name()) + b.name + ":"
 	fed := make(map[int64]bool)
 	for _, key := range w.redis.Keys() {
-		if num, ok := strings.CutPrefix(key, prefix); ok {
-			seq, _ := strconv.ParseInt(num, 10, 64)
-			fed[seq] = true
+		if of, isTask := ofQueue(key); isTask {
+			name, seq, _ := batch.ParseTaskID(strings.TrimPrefix(key, queue.TaskPrefix(of)))
+			fed[seq] = fed[seq] || name == b.name
 		}
 	}
 	bits, _ := w.redis.Get("weir:{" + b.name + "}:bits:0")

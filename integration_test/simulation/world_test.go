@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/weir-tasks/weir/internal/conn/simnet"
+	"github.com/weir-tasks/weir/internal/lane"
 	"github.com/weir-tasks/weir/tasks"
 )
 
@@ -88,6 +89,7 @@ func (w *world) simulate(t *testing.T) {
 	w.admin = w.machine("admin", 0)
 	defer w.admin.rdb.Close()
 	w.plan()
+	w.spread(w.o.shards)
 	stopExpiring := w.redis.Expire(250 * time.Millisecond)
 	defer stopExpiring()
 	w.redis.Server().SetPreHook(w.before)
@@ -190,7 +192,20 @@ func (w *world) happen(f fault) {
 		w.hold(p.now().machine, f)
 	case "interrupt producer":
 		p.interrupt()
+	case "spread lanes":
+		w.count("lanes spread anew")
+		w.spread(f.place)
 	}
+}
+
+// spread spreads the batches' lanes over so many queues.
+func (w *world) spread(shards int) {
+	for _, b := range w.batches {
+		for lane.SetShards(w.t.Context(), w.admin.rdb, b.typ.Name(), shards) != nil { // a dial may be refused
+			time.Sleep(100 * time.Millisecond)
+		}
+	}
+	w.note("lanes are spread over %d queues", shards)
 }
 
 // hold cuts a machine off for a while. With late nothing of what it sent is lost.

@@ -13,6 +13,7 @@ import (
 	"github.com/weir-tasks/weir/internal/egress"
 	"github.com/weir-tasks/weir/internal/gate"
 	"github.com/weir-tasks/weir/internal/logs"
+	"github.com/weir-tasks/weir/internal/queue"
 	"github.com/weir-tasks/weir/internal/retry"
 	"github.com/weir-tasks/weir/internal/secret"
 	"github.com/weir-tasks/weir/internal/sign"
@@ -144,9 +145,10 @@ func (r *Runner) ProcessTask(ctx context.Context, t *asynq.Task) error {
 	defer r.calls.leave()
 	d := &delivery{task: t}
 	d.id, _ = asynq.GetTaskID(ctx)
-	d.lane, _ = asynq.GetQueueName(ctx)
+	name, _ := asynq.GetQueueName(ctx)
+	d.lane = queue.Lane(name)
 	d.retried, _ = asynq.GetRetryCount(ctx)
-	d.permit = r.opts.Gate.Claim(d.lane, d.id)
+	d.permit = r.opts.Gate.Claim(name, d.id)
 	d.ahead, _ = d.permit.Ahead().(ahead)
 	typ, known := tasks.Lookup(t.Type())
 	if !known {

@@ -26,7 +26,7 @@
 //	weir:{NAME}:bits:K    bitmap of the outcomes of seqs K*2^20 ...; removed when full
 //	weir:{NAME}:out       stream of outcomes; what has been read may be trimmed
 //	weir:{NAME}:dead      hash seq -> failed outcome with its payload
-//	weir:{NAME}:lanes     set of the lanes its tasks went to
+//	weir:{NAME}:lanes     set of the queues of lanes that its tasks went to
 //	weir:{NAME}:suspects  hash seq -> deaths of its worker; gone when it is no suspect
 //	weir:{NAME}:tries     hash seq -> its last failed attempts, for people; of the last 2,000 that had one
 //	weir:{NAME}:expect    how many tasks its producer expects, and by what; gone 30 s after it

@@ -115,7 +115,7 @@ func (l *Ledger) SetStopped(ctx context.Context, name string, stopped bool) erro
 	return nil
 }
 
-// AddLane notes that tasks of the batch go to lanes.
+// AddLane notes that tasks of the batch go to queues of lanes.
 func (l *Ledger) AddLane(ctx context.Context, name string, lanes ...string) error {
 	members := make([]any, len(lanes))
 	for i, lane := range lanes {
@@ -127,7 +127,7 @@ func (l *Ledger) AddLane(ctx context.Context, name string, lanes ...string) erro
 	return nil
 }
 
-// Lanes are the lanes that tasks of the batch went to.
+// Lanes are the queues that tasks of the batch went to, whatever lanes they are of.
 func (l *Ledger) Lanes(ctx context.Context, name string) ([]string, error) {
 	lanes, err := l.rdb.SMembers(ctx, lanesKey(name)).Result()
 	if err != nil {

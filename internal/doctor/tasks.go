@@ -86,13 +86,13 @@ func (d *doctor) quarantine(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	names := make([]string, len(lanes))
-	for i, o := range lanes {
-		names[i] = o.Name
-	}
 	some := &few{d: d}
-	for chunk := range slices.Chunk(names, 100) {
-		n, err := queue.CountSetAside(ctx, d.rdb, chunk)
+	for chunk := range slices.Chunk(lanes, 100) {
+		var queues []string
+		for _, o := range chunk {
+			queues = append(queues, o.Queues...)
+		}
+		n, err := queue.CountSetAside(ctx, d.rdb, queues)
 		if err != nil {
 			return err
 		}
@@ -100,7 +100,7 @@ func (d *doctor) quarantine(ctx context.Context) error {
 		if n == 0 {
 			continue
 		}
-		for _, name := range chunk {
+		for _, name := range queues {
 			if n, err = queue.CountSetAside(ctx, d.rdb, []string{name}); err != nil {
 				return err
 			} else if n > 0 {
@@ -138,11 +138,13 @@ func (d *doctor) ghosts(ctx context.Context) error {
 	some, seen := &few{d: d}, 0
 	for _, o := range lanes {
 		if o.Pending+o.Active+o.Later > 0 {
-			n, err := d.ghostsOf(ctx, o.Name, some)
-			if err != nil {
-				return err
+			for _, name := range o.Queues {
+				n, err := d.ghostsOf(ctx, name, some)
+				if err != nil {
+					return err
+				}
+				seen += n
 			}
-			seen += n
 		}
 		d.progress.n++
 	}
@@ -351,7 +353,7 @@ func (d *doctor) afford(ctx context.Context, name string) (bool, error) {
 		return false, nil
 	}
 	lanes, err := d.ledger.Lanes(ctx, name)
-	for _, name := range lanes {
+	for _, name := range queue.Lanes(lanes) {
 		if at, there := slices.BinarySearchFunc(d.lanes, name, func(o *lane.Overview, name string) int { return strings.Compare(o.Name, name) }); there {
 			o := d.lanes[at]
 			d.listed += o.Pending + o.Active + o.Later

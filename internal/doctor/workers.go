@@ -174,12 +174,19 @@ func (d *doctor) still(ctx context.Context, all []*lane.Overview) (map[string]bo
 			still[o.Name] = true
 		}
 	}
-	return still, d.unpaused(ctx, still)
+	var queues []string
+	for _, o := range again {
+		if still[o.Name] {
+			queues = append(queues, o.Queues...)
+		}
+	}
+	return still, d.unpaused(ctx, still, queues)
 }
 
-// unpaused drops the lanes that are paused by asynq's means, of which its own check tells.
-func (d *doctor) unpaused(ctx context.Context, lanes map[string]bool) error {
-	for chunk := range slices.Chunk(slices.Collect(maps.Keys(lanes)), 500) {
+// unpaused drops the lanes that are paused by asynq's means, or a queue of them, of which its
+// own check tells.
+func (d *doctor) unpaused(ctx context.Context, lanes map[string]bool, queues []string) error {
+	for chunk := range slices.Chunk(queues, 500) {
 		pipe := d.rdb.Pipeline()
 		paused := make([]*redis.IntCmd, len(chunk))
 		for i, name := range chunk {
@@ -190,7 +197,7 @@ func (d *doctor) unpaused(ctx context.Context, lanes map[string]bool) error {
 		}
 		for i, name := range chunk {
 			if paused[i].Val() > 0 {
-				delete(lanes, name)
+				delete(lanes, queue.Lane(name))
 			}
 		}
 	}

@@ -19,6 +19,10 @@
 //     was read, so that other input is refused whatever had overtaken.
 //   - A task is enqueued into the list of its batch's priority. Whether its lane has its
 //     share waiting, that list says and what is delayed there, of whatever priority.
+//   - Where a lane is spread over several queues, a task's ID says to which of them it
+//     goes. One that an earlier life may have enqueued goes where that has put it, however
+//     many queues there were then: it is in one queue. The order of input is then kept in
+//     each queue.
 //   - A record that does not fit the task type gets its outcome at once.
 //
 // Checkpoint and enqueues lie in different hash slots, so they are not atomic

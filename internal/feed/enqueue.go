@@ -23,8 +23,9 @@ const (
 
 // task is a record with its number.
 type task struct {
-	seq  int64
-	lane string // "" if it is invalid
+	seq   int64
+	lane  string // "" if it is invalid
+	queue string // of the lane; "" until it is about to be enqueued
 	source.Record
 }
 
@@ -38,8 +39,11 @@ func (f *Feeder) enqueue(ctx context.Context, tasks []task) error {
 			}
 		}
 	}
-	lanes := lanesOf(tasks)
-	if err := f.introduce(ctx, lanes); err != nil {
+	if err := f.spread(ctx, tasks); err != nil {
+		return err
+	}
+	queues := queuesOf(tasks)
+	if err := f.introduce(ctx, queues); err != nil {
 		return err
 	}
 	var spans []*tracing.Span
@@ -64,7 +68,7 @@ func (f *Feeder) enqueue(ctx context.Context, tasks []task) error {
 		return err
 	}
 	// Where that took long, a lane that seemed idle may have been removed meanwhile.
-	return f.introduce(ctx, lanes)
+	return f.introduce(ctx, queues)
 }
 
 // end ends the spans of a chunk, each of which was sent with the others.
@@ -83,7 +87,7 @@ func (f *Feeder) collectTask(ctx context.Context, t *task) (*tracing.Span, error
 		span = tracing.Enqueue(ctx, tracing.Task{Batch: f.opts.Name, Seq: t.seq, ID: id, Lane: t.lane, Type: f.opts.TaskType}, headers)
 	}
 	made := asynq.NewTaskWithHeaders(f.opts.TaskType, t.Payload, headers)
-	options := []asynq.Option{asynq.TaskID(id), asynq.Queue(t.lane),
+	options := []asynq.Option{asynq.TaskID(id), asynq.Queue(t.queue),
 		asynq.MaxRetry(endless), asynq.Timeout((f.opts.Timeout + afterTimeout).Round(time.Second))}
 	if runs == due {
 		options = append(options, asynq.ProcessAt(due.Add(time.Second-time.Nanosecond))) // which asynq rounds down

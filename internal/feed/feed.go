@@ -10,6 +10,7 @@ import (
 	"hash"
 	"io"
 	"log/slog"
+	"maps"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -59,6 +60,8 @@ type Options struct {
 	Lane     string
 	LaneOf   func(payload []byte) (string, error)
 	Priority queue.Priority
+	// Shards, if set, tells which lanes are spread over several queues, and over how many.
+	Shards func(context.Context) (map[string]int, error)
 	// Introduce, if set, is told of lanes before the first task is in them.
 	Introduce func(ctx context.Context, lanes ...string) error
 	Timeout   time.Duration
@@ -102,7 +105,8 @@ type Feeder struct {
 	read    atomic.Value // batch.Mark: what has been enqueued
 	parking *parking
 	window  int64                // as it was told last
-	known   map[string]time.Time // lanes that the batch and asynq know of, since when
+	known   map[string]time.Time // queues that the batch and asynq know of, since when
+	shards  shards
 }
 
 // New returns a Feeder of a batch that Create has made.
@@ -364,15 +368,21 @@ func (f *Feeder) feedAgain(ctx context.Context, records []source.Record) error {
 // dropGhosts frees the IDs of held tasks that Redis has a record of, but nowhere where
 // they would be run: they could not be enqueued again. It returns where the others are.
 func (f *Feeder) dropGhosts(ctx context.Context) (in map[int64]queue.Place, err error) {
-	lanes := lanesOf(f.held)
+	queues, err := f.queuesOf(ctx, lanesOf(f.held))
+	if err != nil {
+		return nil, err
+	}
 	err = f.insist(ctx, func() (err error) {
-		if in, err = queue.Places(ctx, f.rdb, lanes, f.opts.Name); err != nil {
+		if in, err = queue.Places(ctx, f.rdb, slices.Concat(slices.Collect(maps.Values(queues))...), f.opts.Name); err != nil {
 			return err
 		}
 		lost := make(map[string][]string)
 		for _, t := range f.held {
-			if _, ok := in[t.seq]; !ok && t.lane != "" {
-				lost[t.lane] = append(lost[t.lane], batch.TaskID(f.opts.Name, t.seq))
+			if _, ok := in[t.seq]; ok {
+				continue
+			}
+			for _, of := range queues[t.lane] {
+				lost[of] = append(lost[of], batch.TaskID(f.opts.Name, t.seq))
 			}
 		}
 		n, err := queue.DropGhosts(ctx, f.rdb, lost)

@@ -8,10 +8,10 @@ import (
 	"github.com/weir-tasks/weir/internal/queue"
 )
 
-// maxKnown is how many lanes are remembered; to introduce one again harms nothing.
+// maxKnown is how many lanes, or queues, are remembered; to introduce one again harms nothing.
 const maxKnown = 1 << 16
 
-// stale is after which time lanes are introduced again: those that are empty for some
+// stale is after which time queues are introduced again: those that are empty for some
 // minutes are removed. See lane.Sweep, which relies on it.
 const stale = time.Minute
 
@@ -38,14 +38,26 @@ func lanesOf(tasks []task) (lanes []string) {
 	return lanes
 }
 
-// introduce makes lanes known to the batch and to asynq before their first task is
-// there: who goes over the batch's lanes misses none. Once more after a while.
-func (f *Feeder) introduce(ctx context.Context, lanes []string) error {
+// queuesOf are the queues that tasks go to, each once.
+func queuesOf(tasks []task) (queues []string) {
+	seen := make(map[string]bool)
+	for i := range tasks {
+		if of := tasks[i].queue; of != "" && !seen[of] {
+			seen[of] = true
+			queues = append(queues, of)
+		}
+	}
+	return queues
+}
+
+// introduce makes queues known to the batch and to asynq before their first task is
+// there: who goes over the batch's queues misses none. Once more after a while.
+func (f *Feeder) introduce(ctx context.Context, queues []string) error {
 	var fresh []string
 	now := time.Now().Round(0) // of the wall: it goes on while the machine sleeps
-	for _, lane := range lanes {
-		if since := now.Sub(f.known[lane]); since < 0 || since > stale {
-			fresh = append(fresh, lane)
+	for _, of := range queues {
+		if since := now.Sub(f.known[of]); since < 0 || since > stale {
+			fresh = append(fresh, of)
 		}
 	}
 	if len(fresh) == 0 {
@@ -56,7 +68,7 @@ func (f *Feeder) introduce(ctx context.Context, lanes []string) error {
 			return err
 		}
 		if f.opts.Introduce != nil {
-			if err := f.opts.Introduce(ctx, fresh...); err != nil {
+			if err := f.opts.Introduce(ctx, queue.Lanes(fresh)...); err != nil {
 				return err
 			}
 		}
@@ -68,22 +80,22 @@ func (f *Feeder) introduce(ctx context.Context, lanes []string) error {
 	if len(f.known)+len(fresh) > maxKnown {
 		f.forgetLanes()
 	}
-	for _, lane := range fresh {
-		f.known[lane] = now
+	for _, of := range fresh {
+		f.known[of] = now
 	}
 	return nil
 }
 
-// forgetLanes keeps memory bounded: asynq's client remembers every lane too.
+// forgetLanes keeps memory bounded: asynq's client remembers every queue too.
 func (f *Feeder) forgetLanes() {
 	f.known = make(map[string]time.Time)
 	f.client = asynq.NewClientFromRedisClient(f.collect)
 }
 
-// wake tells the gates, once for each lane. A wake-up that is lost costs a second: they
+// wake tells the gates, once for each queue. A wake-up that is lost costs a second: they
 // look by themselves.
 func (f *Feeder) wake(ctx context.Context, tasks []task) {
-	if lanes := lanesOf(tasks); len(lanes) > 0 {
-		_ = queue.Wake(ctx, f.rdb, f.opts.Priority, lanes...)
+	if queues := queuesOf(tasks); len(queues) > 0 {
+		_ = queue.Wake(ctx, f.rdb, f.opts.Priority, queues...)
 	}
 }

@@ -182,17 +182,28 @@ func (f *Feeder) ask(ctx context.Context, names []string) error {
 	if len(names) == 0 {
 		return nil
 	}
+	if err := f.lookAtShards(ctx); err != nil {
+		return err
+	}
+	var queues []string
+	for _, name := range names {
+		queues = append(queues, f.shards.of(name)...)
+	}
 	var waiting []int64
 	err := f.insist(ctx, func() (err error) {
-		waiting, err = queue.Waiting(ctx, f.rdb, names, f.opts.Priority)
+		waiting, err = queue.Waiting(ctx, f.rdb, queues, f.opts.Priority)
 		return err
 	})
 	if err != nil {
 		return err
 	}
+	all := make(map[string]int64, len(names)) // by lane
+	for i, of := range queues {
+		all[queue.Lane(of)] += waiting[i]
+	}
 	now, window, first := time.Now(), f.window, f.parking.first(f.window)
-	for i, name := range names {
-		f.parking.lane(name).saw(waiting[i], first, window, now)
+	for _, name := range names {
+		f.parking.lane(name).saw(all[name], first, window, now)
 	}
 	return nil
 }

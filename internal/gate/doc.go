@@ -4,8 +4,9 @@
 // asynq asks for a task of one placeholder queue. The gate answers with a task of
 // any lane that has both a permit and work: it waits (woken, not polling), takes
 // as many tasks as it gets permits for in one pipeline, and hands them out one by
-// one. Lanes take turns by weight, and the lists of a lane by the share of their priority:
-// see turns.go. asynq never checks that a message is of the queue it asked for, and acks,
+// one. Lanes take turns by weight, the lists of a lane by the share of their priority, and
+// its queues one after the other: see turns.go. Permits are the lane's, however many queues
+// its tasks are spread over. asynq never checks that a message is of the queue it asked for, and acks,
 // leases and results go by the message's own queue; so one Server serves any
 // number of lanes, known or not when it started. asynq's forwarding of due
 // retries and scheduled tasks is done for every lane, by a script that knows the lists of

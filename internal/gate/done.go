@@ -31,8 +31,8 @@ func endingOf(keys []string, args []any) (e ending, ok bool) {
 	}
 	e = ending{keys: keys, args: args}
 	e.id, _ = args[0].(string)
-	e.lane, ok = laneOfLease(keys[1])
-	return e, ok && queue.Is(keys[0], e.lane, "active") && queue.IsTask(keys[2], e.lane, e.id) && queue.Is(keys[4], e.lane, "processed")
+	e.queue, ok = queueOfLease(keys[1])
+	return e, ok && queue.Is(keys[0], e.queue, "active") && queue.IsTask(keys[2], e.queue, e.id) && queue.Is(keys[4], e.queue, "processed")
 }
 
 // done answers asynq's done of a task that it has from here, together with others that end
@@ -61,24 +61,24 @@ func (g *Gate) done(ctx context.Context, keys []string, args []any) (cmd *redis.
 		return failed(ctx, err), true
 	}
 	if whose < 0 {
-		g.opts.Log.Info("the end of a task that others have by now is not told to asynq", logs.ID(e.id, e.lane))
+		g.opts.Log.Info("the end of a task that others have by now is not told to asynq", logs.ID(e.id, e.queue))
 	}
 	return settled(ctx), true
 }
 
-// doneAll is done.lua for tasks of any lanes.
+// doneAll is done.lua for tasks of any queues.
 func (g *Gate) doneAll(ctx context.Context, all []ending) []together.Answer[int64] {
-	type day struct{ lane, processed string }
+	type day struct{ queue, processed string }
 	first := make(map[day]ending, 1)
 	calls := together.NewCalls(func(of day) *together.Call {
 		e := first[of]
 		return &together.Call{
 			Keys: []string{e.keys[0], e.keys[1], e.keys[3], e.keys[4]},
-			Args: []any{g.sign.Fraction(), queue.TaskPrefix(e.lane), e.args[1], e.args[2]},
+			Args: []any{g.sign.Fraction(), queue.TaskPrefix(e.queue), e.args[1], e.args[2]},
 		}
 	})
 	for i, e := range all {
-		of := day{e.lane, e.keys[3]}
+		of := day{e.queue, e.keys[3]}
 		if _, known := first[of]; !known {
 			first[of] = e
 		}

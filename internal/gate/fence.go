@@ -60,11 +60,11 @@ func (g *Gate) safe(h *holding) bool {
 }
 
 // hold notes a task that is handed to asynq. The caller has g.mu.
-func (g *Gate) hold(t task) { g.held[taskKey{t.lane, t.id}] = &holding{list: t.list, proof: t.took} }
+func (g *Gate) hold(t task) { g.held[taskKey{t.queue, t.id}] = &holding{list: t.list, proof: t.took} }
 
 // ZAddXX is how asynq extends leases. The gate extends those that are still its own.
 func (g *Gate) ZAddXX(ctx context.Context, key string, members ...redis.Z) *redis.IntCmd {
-	lane, ok := laneOfLease(key)
+	of, ok := queueOfLease(key)
 	if !ok || len(members) == 0 {
 		return g.UniversalClient.ZAddXX(ctx, key, members...)
 	}
@@ -79,19 +79,19 @@ func (g *Gate) ZAddXX(ctx context.Context, key string, members ...redis.Z) *redi
 		cmd.SetErr(err)
 		return cmd
 	}
-	g.extended(lane, now, members, ours)
+	g.extended(of, now, members, ours)
 	cmd.SetVal(0) // as ZADD: none is new
 	return cmd
 }
 
-// extended notes whose lease each of a lane's tasks has: ours (1), nobody's (0: it is
+// extended notes whose lease each of a queue's tasks has: ours (1), nobody's (0: it is
 // being acked, or was given back), another's (-1).
-func (g *Gate) extended(lane string, now time.Time, members []redis.Z, whose []int64) {
+func (g *Gate) extended(of string, now time.Time, members []redis.Z, whose []int64) {
 	var news []string
 	g.mu.Lock()
 	for i, z := range members {
 		id, _ := z.Member.(string)
-		h := g.held[taskKey{lane, id}]
+		h := g.held[taskKey{of, id}]
 		switch {
 		case h == nil || i >= len(whose):
 		case whose[i] == 1:
@@ -104,7 +104,7 @@ func (g *Gate) extended(lane string, now time.Time, members []redis.Z, whose []i
 	g.mu.Unlock()
 	if len(news) > 0 {
 		g.opts.Log.Warn("this worker was taken for dead; others have its tasks, whichever copy ends first counts",
-			logs.ID(news[0], lane), "tasks", len(news))
+			logs.ID(news[0], of), "tasks", len(news))
 	}
 }
 
@@ -112,11 +112,11 @@ func (g *Gate) extended(lane string, now time.Time, members []redis.Z, whose []i
 // be taken for theirs. So is one that is sent again for a delivery which was settled, or
 // which this worker itself has got anew. sent is to be called when the script has run.
 func (g *Gate) fenced(ctx context.Context, keys []string, args []any, again bool) (fenced bool, sent func(error)) {
-	lane, id, ok := ackOf(keys, args)
+	of, id, ok := ackOf(keys, args)
 	if !ok {
 		return false, func(error) {}
 	}
-	key := taskKey{lane, id}
+	key := taskKey{of, id}
 	g.mu.Lock()
 	h := g.held[key]
 	tried, safe := h != nil && h.tried, h == nil || g.safe(h)
@@ -128,14 +128,14 @@ func (g *Gate) fenced(ctx context.Context, keys []string, args []any, again bool
 	case h == nil, !again && safe:
 		return false, sent
 	}
-	score, err := g.UniversalClient.ZScore(ctx, queue.Lease(lane), id).Result()
+	score, err := g.UniversalClient.ZScore(ctx, queue.Lease(of), id).Result()
 	if err != nil && !errors.Is(err, redis.Nil) {
 		return false, sent // the ack will not come through either
 	}
 	if err == nil && g.sign.Owns(score) {
 		return false, sent
 	}
-	g.opts.Log.Info("the end of a task that others have by now is not told to asynq", logs.ID(id, lane))
+	g.opts.Log.Info("the end of a task that others have by now is not told to asynq", logs.ID(id, of))
 	sent(nil)
 	return true, sent
 }
@@ -143,18 +143,18 @@ func (g *Gate) fenced(ctx context.Context, keys []string, args []any, again bool
 // requeued are the keys of asynq's requeue of a task with the list where it had waited.
 // Those of any other script stay as they are.
 func (g *Gate) requeued(keys []string, args []any) []string {
-	lane, id, ok := ackOf(keys, args)
-	if !ok || !queue.Is(keys[2], lane, "pending") {
+	of, id, ok := ackOf(keys, args)
+	if !ok || !queue.Is(keys[2], of, "pending") {
 		return keys
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	h := g.held[taskKey{lane, id}]
+	h := g.held[taskKey{of, id}]
 	if h == nil {
 		return keys
 	}
 	keys = slices.Clone(keys)
-	keys[2] = h.list.List(lane)
+	keys[2] = h.list.List(of)
 	return keys
 }
 
@@ -173,7 +173,7 @@ func (g *Gate) acked(key taskKey, h *holding, err error) {
 
 // ackOf recognises asynq's scripts that end a delivery: they name a lease and one
 // task's key, and their first argument is its ID.
-func ackOf(keys []string, args []any) (lane, id string, ok bool) {
+func ackOf(keys []string, args []any) (of, id string, ok bool) {
 	if len(keys) < 3 || len(args) == 0 {
 		return "", "", false
 	}
@@ -181,7 +181,7 @@ func ackOf(keys []string, args []any) (lane, id string, ok bool) {
 		return "", "", false
 	}
 	for _, key := range keys[:3] {
-		if lane, ok = laneOfLease(key); ok {
+		if of, ok = queueOfLease(key); ok {
 			break
 		}
 	}
@@ -189,17 +189,17 @@ func ackOf(keys []string, args []any) (lane, id string, ok bool) {
 		return "", "", false
 	}
 	for _, key := range keys[:min(len(keys), 4)] {
-		if queue.IsTask(key, lane, id) {
-			return lane, id, true
+		if queue.IsTask(key, of, id) {
+			return of, id, true
 		}
 	}
 	return "", "", false
 }
 
-func laneOfLease(key string) (lane string, ok bool) {
-	lane, ok = strings.CutPrefix(key, "asynq:{")
+func queueOfLease(key string) (of string, ok bool) {
+	of, ok = strings.CutPrefix(key, "asynq:{")
 	if !ok {
 		return "", false
 	}
-	return strings.CutSuffix(lane, "}:lease")
+	return strings.CutSuffix(of, "}:lease")
 }

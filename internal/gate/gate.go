@@ -16,7 +16,7 @@ import (
 )
 
 // Placeholder is the queue that the asynq.Server is configured with. No task ever
-// is in it: a lane's name cannot contain a colon.
+// is in it: a lane's name cannot contain a colon, and after that of a shard is a number.
 const Placeholder = "weir:gate"
 
 const (
@@ -78,11 +78,11 @@ type Gate struct {
 	stop     chan struct{}
 	stopOnce sync.Once
 	workers  sync.WaitGroup // the gate's own goroutines
-	woken    chan struct{}  // a lane got work
+	woken    chan struct{}  // a queue got work
 	looking  sync.Mutex     // at the kinds of lanes
 
 	mu        sync.Mutex
-	known     []string              // lanes in use
+	known     []string              // queues in use
 	work      map[string]*work      // of lanes that have tasks, or had some
 	order     order                 // those of them whose turn may come
 	now       int64                 // where their order stands
@@ -94,8 +94,8 @@ type Gate struct {
 	held      map[taskKey]*holding  // tasks that asynq has
 	beat      time.Time             // when this worker told Redis that it lives
 	news      []string              // lanes found to be governed, which others do not know yet
-	touched   map[string]bool       // lanes of which a task was taken since the last look
-	shared    map[string]bool       // lanes in which others enqueue, as Redis knows
+	touched   map[string]bool       // queues of which a task was taken since the last look
+	shared    map[string]bool       // queues in which others enqueue, as Redis knows
 	strangers map[string]bool       // those that it does not know of yet
 	forwarded map[string]time.Time  // when due tasks of a kind were looked for
 	failing   int                   // dequeues failed in a row
@@ -104,11 +104,11 @@ type Gate struct {
 
 // task is a message taken from a lane.
 type task struct {
-	lane, id, msg string
-	list          queue.Priority // where it waited
-	lease         string         // the end of its lease, as Redis has it
-	ahead         any            // see Options
-	took          time.Time
+	queue, id, msg string
+	list           queue.Priority // where it waited
+	lease          string         // the end of its lease, as Redis has it
+	ahead          any            // see Options
+	took           time.Time
 }
 
 // New returns a gate on rdb. fast sends single commands: rdb itself, or something
@@ -262,10 +262,10 @@ func (g *Gate) learn(lane string, governed bool) {
 	}
 }
 
-// mark notes that lanes have work of a priority.
-func (g *Gate) mark(p queue.Priority, names ...string) {
+// mark notes that queues have work of a priority.
+func (g *Gate) mark(p queue.Priority, queues ...string) {
 	g.mu.Lock()
-	for _, name := range names {
+	for _, name := range queues {
 		if g.serves(name) {
 			g.found(name, p)
 		}
@@ -274,9 +274,9 @@ func (g *Gate) mark(p queue.Priority, names ...string) {
 	g.wake()
 }
 
-// serves says that a lane is one of this gate's.
+// serves says that a queue is of a lane of this gate's.
 func (g *Gate) serves(name string) bool {
-	return name != Placeholder && (len(g.opts.Only) == 0 || slices.Contains(g.opts.Only, name))
+	return name != Placeholder && (len(g.opts.Only) == 0 || slices.Contains(g.opts.Only, queue.Lane(name)))
 }
 
 var _ redis.UniversalClient = (*Gate)(nil)

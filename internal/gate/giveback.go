@@ -21,16 +21,16 @@ func (g *Gate) giveBack(ctx context.Context) error {
 	// In the reverse order of taking: each goes to the head of its list.
 	for i := len(taken) - 1; i >= 0; i-- {
 		t := taken[i]
-		g.lanes.Return(t.lane, 1)
+		g.lanes.Return(queue.Lane(t.queue), 1)
 		g.counts.givenBack.Add(1)
-		if _, err := queue.GiveBack(ctx, g.rdb, t.lane, t.id, t.lease); err != nil {
+		if _, err := queue.GiveBack(ctx, g.rdb, t.queue, t.id, t.lease); err != nil {
 			errs = append(errs, err)
 		}
-		woken[t.list] = append(woken[t.list], t.lane)
+		woken[t.list] = append(woken[t.list], t.queue)
 	}
-	for p, lanes := range woken {
-		slices.Sort(lanes)
-		_ = queue.Wake(ctx, g.rdb, p, slices.Compact(lanes)...)
+	for p, queues := range woken {
+		slices.Sort(queues)
+		_ = queue.Wake(ctx, g.rdb, p, slices.Compact(queues)...)
 	}
 	return errors.Join(errs...)
 }
@@ -38,8 +38,8 @@ func (g *Gate) giveBack(ctx context.Context) error {
 // postpone puts off tasks of types that are unknown here.
 func (g *Gate) postpone(ctx context.Context, strange []task) {
 	for _, t := range strange {
-		if err := queue.Postpone(ctx, g.rdb, t.lane, t.id, time.Now().Add(unknownDelay)); err != nil {
-			g.opts.Log.Warn("a task of an unknown type stays active until it is rescued", logs.ID(t.id, t.lane), "err", err)
+		if err := queue.Postpone(ctx, g.rdb, t.queue, t.id, time.Now().Add(unknownDelay)); err != nil {
+			g.opts.Log.Warn("a task of an unknown type stays active until it is rescued", logs.ID(t.id, t.queue), "err", err)
 		}
 	}
 }

@@ -38,19 +38,19 @@ func (g *Gate) wake() {
 // InFlight is how many tasks have permits: those taken, and those whose handlers run.
 func (g *Gate) InFlight() int { return g.lanes.InFlight() }
 
-// mend sets aside what keeps asynq from forwarding a lane's due tasks.
-func (g *Gate) mend(ctx context.Context, lane, kind string) {
-	bad, err := queue.Unmovable(ctx, g.rdb, lane, delayedKey(lane, kind), time.Now())
+// mend sets aside what keeps asynq from forwarding a queue's due tasks.
+func (g *Gate) mend(ctx context.Context, of, kind string) {
+	bad, err := queue.Unmovable(ctx, g.rdb, of, delayedKey(of, kind), time.Now())
 	for _, id := range bad {
-		was, setErr := queue.SetAside(ctx, g.rdb, lane, id, "its record is no hash")
+		was, setErr := queue.SetAside(ctx, g.rdb, of, id, "its record is no hash")
 		if was != nil {
-			was.Tell(g.opts.Log, lane)
+			was.Tell(g.opts.Log, of)
 		}
 		if setErr != nil {
 			err = setErr
 		}
 	}
 	if err != nil {
-		g.opts.Log.Debug("mending a lane", "lane", lane, "err", err)
+		g.opts.Log.Debug("mending a lane", "lane", of, "err", err)
 	}
 }

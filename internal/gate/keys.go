@@ -30,9 +30,9 @@ func isForward(keys []string) (kind string, ok bool) {
 	return "", false
 }
 
-func delayedKey(lane, kind string) string {
+func delayedKey(of, kind string) string {
 	if kind == "retry" {
-		return queue.Retry(lane)
+		return queue.Retry(of)
 	}
-	return queue.Scheduled(lane)
+	return queue.Scheduled(of)
 }

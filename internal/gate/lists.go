@@ -8,19 +8,19 @@ import (
 	"github.com/weir-tasks/weir/internal/queue"
 )
 
-// maxShared is how many lanes of others are remembered; to note one again harms nothing.
+// maxShared is how many queues of others are remembered; to note one again harms nothing.
 const maxShared = 1 << 16
 
-// noteTask notes what a task tells of its lane: that it is to be in asynq's list, and
+// noteTask notes what a task tells of its queue: that it is to be in asynq's list, and
 // whether others enqueue in it. lane.Sweep relies on that. The caller has g.mu.
-func (g *Gate) noteTask(lane string, m *queue.Message) {
-	g.touched[lane] = true
-	if g.opts.Foreign != nil && g.opts.Foreign(m) && !g.shared[lane] {
-		g.strangers[lane] = true
+func (g *Gate) noteTask(of string, m *queue.Message) {
+	g.touched[of] = true
+	if g.opts.Foreign != nil && g.opts.Foreign(m) && !g.shared[of] {
+		g.strangers[of] = true
 	}
 }
 
-// noteShared tells Redis of lanes that others enqueue in. What fails is tried again with
+// noteShared tells Redis of queues that others enqueue in. What fails is tried again with
 // the next tasks.
 func (g *Gate) noteShared(ctx context.Context) {
 	g.mu.Lock()
@@ -38,9 +38,9 @@ func (g *Gate) noteShared(ctx context.Context) {
 	if len(g.shared)+len(fresh) > maxShared {
 		clear(g.shared)
 	}
-	for _, lane := range fresh {
-		g.shared[lane] = true
-		delete(g.strangers, lane)
+	for _, of := range fresh {
+		g.shared[of] = true
+		delete(g.strangers, of)
 	}
 }
 
@@ -65,9 +65,9 @@ func (g *Gate) readList(ctx context.Context) (names []string, err error) {
 	}
 	slices.Sort(names)
 	var missing []string
-	for lane := range touched {
-		if _, listed := slices.BinarySearch(names, lane); !listed {
-			missing = append(missing, lane)
+	for of := range touched {
+		if _, listed := slices.BinarySearch(names, of); !listed {
+			missing = append(missing, of)
 		}
 	}
 	if len(missing) == 0 {

@@ -51,14 +51,14 @@ func (g *Gate) Acquire(ctx context.Context, name string) (*lane.Call, error) {
 }
 
 // taskKey names a task.
-type taskKey struct{ lane, id string }
+type taskKey struct{ queue, id string }
 
 // Claim takes over the permit of a task that has reached its handler, who
 // releases it. It is nil for a task that did not come through the gate.
-func (g *Gate) Claim(lane, id string) *Permit {
+func (g *Gate) Claim(queue, id string) *Permit {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	key := taskKey{lane, id}
+	key := taskKey{queue, id}
 	unclaimed := g.claims[key]
 	if len(unclaimed) == 0 {
 		return nil

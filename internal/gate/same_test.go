@@ -140,9 +140,10 @@ func TestTakingManyIsAsynqsDequeueManyTimes(t *testing.T) {
 			left := everything(t, c)
 
 			anyLane(t, c, seed)
-			turn := &turnOf{of: &work{lane: "a"}, lists: make([]queue.Priority, k)}
+			from := list{"a", queue.Normal}
+			turn := &turnOf{of: &work{lane: "a"}, lists: slices.Repeat([]list{from}, k)}
 			together.Run(t.Context(), c, takeScript, turn.take(lease))
-			got, err := turn.calls[queue.Normal].Cmd.Slice()
+			got, err := turn.calls[from].Cmd.Slice()
 			if err != nil || !slices.Equal(got, want) {
 				t.Errorf("seed %d: took %v, %v; asynq %v", seed, got, err, want)
 			}

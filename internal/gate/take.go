@@ -68,8 +68,8 @@ func (g *Gate) hand() (msg string, ok bool) {
 	}
 	t := g.taken[0]
 	g.taken = g.taken[1:]
-	key := taskKey{t.lane, t.id}
-	g.claims[key] = append(g.claims[key], &Permit{lanes: g.lanes, lane: t.lane, ahead: t.ahead})
+	key := taskKey{t.queue, t.id}
+	g.claims[key] = append(g.claims[key], &Permit{lanes: g.lanes, lane: queue.Lane(t.queue), ahead: t.ahead})
 	g.hold(t)
 	return t.msg, true
 }
@@ -95,19 +95,21 @@ func (g *Gate) take(ctx context.Context) (took bool, err error) {
 
 // take is the calls that take what is asked of one lane: one for each of its lists.
 func (t *turnOf) take(lease string) (calls []*together.Call) {
-	var asked [len(queue.Priorities)]int
-	for _, p := range t.lists {
-		asked[p]++
+	asked := make(map[list]int)
+	for _, l := range t.lists {
+		asked[l]++
 	}
-	lane := t.of.lane
-	for _, p := range queue.Priorities {
-		if asked[p] > 0 {
-			t.calls[p] = &together.Call{
-				Keys: []string{p.List(lane), queue.Paused(lane), queue.Active(lane), queue.Lease(lane)},
-				Args: []any{lease, queue.TaskPrefix(lane), asked[p], queue.MaxMessage},
-			}
-			calls = append(calls, t.calls[p])
+	t.calls = make(map[list]*together.Call, len(asked))
+	for _, l := range t.lists {
+		if t.calls[l] != nil {
+			continue
 		}
+		of := l.queue
+		t.calls[l] = &together.Call{
+			Keys: []string{l.priority.List(of), queue.Paused(of), queue.Active(of), queue.Lease(of)},
+			Args: []any{lease, queue.TaskPrefix(of), asked[l], queue.MaxMessage},
+		}
+		calls = append(calls, t.calls[l])
 	}
 	return calls
 }
@@ -154,39 +156,35 @@ func (g *Gate) askAhead(taken []task) {
 
 // collect keeps the tasks that came for one lane and returns the other permits.
 func (g *Gate) collect(t *turnOf, lease string, now time.Time) (got int, err error) {
-	var messages [len(queue.Priorities)][]any
-	var more [len(queue.Priorities)]bool
-	for p, call := range t.calls {
-		if call == nil {
-			continue
-		}
+	messages, more := make(map[list][]any, len(t.calls)), make(map[list]bool, len(t.calls))
+	for l, call := range t.calls {
 		came, callErr := call.Cmd.Slice()
 		if callErr != nil {
 			err = callErr
 			continue
 		}
-		more[p], messages[p] = came[0] != int64(0), came[1:]
+		more[l], messages[l] = came[0] != int64(0), came[1:]
 	}
 	lane, gave := t.of.lane, make([]bool, len(t.lists))
-	for i, p := range t.lists {
-		if len(messages[p]) == 0 { // the list is empty, or its lane paused
+	for i, l := range t.lists {
+		if len(messages[l]) == 0 { // the list is empty, or its queue paused
 			continue
 		}
-		msg, _ := messages[p][0].(string)
-		messages[p] = messages[p][1:]
+		msg, _ := messages[l][0].(string)
+		messages[l] = messages[l][1:]
 		got++
 		gave[i] = true
 		m, err := queue.Decode(msg)
 		if err != nil {
 			// asynq would refuse it likewise, or it is too large. Its ID is not known here:
 			// rescue, which sees that it stays active, sets it aside.
-			g.opts.Log.Error("a task of this lane cannot be read; it will be set aside", "lane", lane)
+			g.opts.Log.Error("a task of this lane cannot be read; it will be set aside", "lane", l.queue)
 			g.lanes.Return(lane, 1)
 			continue
 		}
-		g.noteTask(lane, m)
+		g.noteTask(l.queue, m)
 		g.learn(lane, g.opts.Governed != nil && g.opts.Governed(m.Type))
-		taken := task{lane: lane, list: p, id: m.ID, msg: msg, lease: lease, took: now}
+		taken := task{queue: l.queue, list: l.priority, id: m.ID, msg: msg, lease: lease, took: now}
 		if g.opts.Knows != nil && !g.opts.Knows(m.Type) {
 			g.opts.Unknown(m.Type, lane)
 			g.strange = append(g.strange, taken)

@@ -271,7 +271,7 @@ func TestOnlyItsLanesAreTouched(t *testing.T) {
 		if n := g.c.ZCard(t.Context(), queue.Scheduled("other")).Val(); n != 1 {
 			t.Error("the other lane's task was forwarded")
 		}
-		if lanes := g.Lanes(); !slices.Equal(lanes, []string{"mine"}) {
+		if lanes := g.Queues(); !slices.Equal(lanes, []string{"mine"}) {
 			t.Errorf("lanes %v", lanes)
 		}
 	})

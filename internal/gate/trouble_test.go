@@ -360,7 +360,7 @@ func TestWakeUpsOfStrangersDoNotStay(t *testing.T) {
 		}
 		g.wantNone()
 		g.wantNone()
-		if lanes := g.Lanes(); len(lanes) != 0 {
+		if lanes := g.Queues(); len(lanes) != 0 {
 			t.Errorf("%d lanes: %v", len(lanes), lanes[:1])
 		}
 	})

@@ -2,6 +2,7 @@ package gate
 
 import (
 	"container/heap"
+	"slices"
 
 	"github.com/weir-tasks/weir/internal/queue"
 	"github.com/weir-tasks/weir/internal/together"
@@ -12,7 +13,8 @@ import (
 // moves back in the order of turns by its stride, the shorter the more it weighs, and
 // the foremost is next. Who has nothing to run loses its turns to the others, but no
 // place: it comes back where the order stands by then, or where it was if that is
-// further back.
+// further back. The queues of a lane that has several take turns within each priority, so
+// that neither weight nor priority depends on how many there are.
 
 // stride is that of weight 1. All shares of priorities divide it, and most weights.
 const stride = 720720
@@ -29,26 +31,82 @@ type work struct {
 	index int   // in the order; -1 while it is in none
 }
 
+// list is one of a lane's: that of a queue and a priority.
+type list struct {
+	queue    string
+	priority queue.Priority
+}
+
 // lists are those of one lane.
 type lists struct {
-	may  [len(queue.Priorities)]bool // have tasks, as far as is known
+	may  [len(queue.Priorities)]ring // the queues that have tasks, as far as is known
 	pass [len(queue.Priorities)]int64
 	now  int64 // where their order stands
 }
 
-func (l *lists) any() bool { return l.may != [len(queue.Priorities)]bool{} }
+func (l *lists) any() bool {
+	for p := range l.may {
+		if l.may[p].any() {
+			return true
+		}
+	}
+	return false
+}
+
+// queues are those of the lists that may have tasks; some more than once.
+func (l *lists) queues() (all []string) {
+	for p := range l.may {
+		all = append(all, l.may[p].queues...)
+	}
+	return all
+}
 
 // next is the list whose turn it is. There must be any.
-func (l *lists) next() queue.Priority {
+func (l *lists) next() list {
 	next := queue.Priority(-1)
 	for _, p := range [...]queue.Priority{queue.High, queue.Normal, queue.Low} {
-		if l.may[p] && (next < 0 || l.pass[p] < l.pass[next]) {
+		if l.may[p].any() && (next < 0 || l.pass[p] < l.pass[next]) {
 			next = p
 		}
 	}
 	l.now = l.pass[next]
 	l.pass[next] += stride / next.Share()
-	return next
+	return list{l.may[next].next(), next}
+}
+
+// inARow is how many tasks are asked of one queue of a lane before the next one: as many as
+// are asked for at once, so that calls are few, of those that end together too.
+const inARow = pipelined
+
+// ring is the queues of a lane that take turns.
+type ring struct {
+	queues []string
+	asked  int // tasks, of the first of them, in a row
+}
+
+func (r *ring) any() bool { return len(r.queues) > 0 }
+
+// add puts a queue behind the others, unless it is among them.
+func (r *ring) add(name string) {
+	if !slices.Contains(r.queues, name) {
+		r.queues = append(r.queues, name)
+	}
+}
+
+func (r *ring) drop(name string) {
+	if at := slices.Index(r.queues, name); at >= 0 {
+		r.queues = slices.Delete(r.queues, at, at+1)
+		r.asked = 0
+	}
+}
+
+func (r *ring) next() string {
+	if r.asked == inARow && len(r.queues) > 1 {
+		r.queues = append(r.queues[1:], r.queues[0])
+		r.asked = 0
+	}
+	r.asked = min(r.asked+1, inARow)
+	return r.queues[0]
 }
 
 // order is the lanes that may have tasks and permits, the next one first: a heap.
@@ -78,8 +136,9 @@ func (o *order) Pop() any {
 	return w
 }
 
-// found notes that a lane's list has tasks, by somebody's word. The caller has g.mu.
-func (g *Gate) found(name string, p queue.Priority) {
+// found notes that a queue's list has tasks, by somebody's word. The caller has g.mu.
+func (g *Gate) found(of string, p queue.Priority) {
+	name := queue.Lane(of)
 	w := g.work[name]
 	if w == nil {
 		w = &work{lane: name, index: -1}
@@ -88,10 +147,10 @@ func (g *Gate) found(name string, p queue.Priority) {
 	if w.asked == 0 && !w.lists.any() {
 		w.pass = max(w.pass, g.now)
 	}
-	if l := &w.lists; w.asked == 0 && !l.may[p] {
+	if l := &w.lists; w.asked == 0 && !l.may[p].any() {
 		l.pass[p] = max(l.pass[p], l.now)
 	}
-	w.lists.may[p] = true
+	w.lists.may[p].add(of)
 	g.settle(w)
 }
 
@@ -140,8 +199,8 @@ func (g *Gate) next() *work {
 // turnOf is what take asks of one lane.
 type turnOf struct {
 	of    *work
-	lists []queue.Priority // of each task asked for
-	calls [len(queue.Priorities)]*together.Call
+	lists []list // of each task asked for
+	calls map[list]*together.Call
 }
 
 // turns decides how many tasks to ask of which lanes and lists, and takes the permits. The
@@ -175,8 +234,8 @@ func (g *Gate) turns() []*turnOf {
 	}
 	for _, t := range turns {
 		t.of.asked++
-		for _, p := range t.lists {
-			t.of.lists.may[p] = false
+		for _, l := range t.lists {
+			t.of.lists.may[l.priority].drop(l.queue)
 		}
 		g.settle(t.of)
 	}
@@ -185,15 +244,17 @@ func (g *Gate) turns() []*turnOf {
 
 // answered notes which of the lists asked have more; what they have not given costs the
 // lane no turns. The caller has g.mu.
-func (g *Gate) answered(t *turnOf, gave []bool, more [len(queue.Priorities)]bool) {
+func (g *Gate) answered(t *turnOf, gave []bool, more map[list]bool) {
 	w := t.of
 	w.asked--
-	for i, p := range t.lists {
+	for i, l := range t.lists {
 		if !gave[i] {
-			w.lists.pass[p] -= stride / p.Share()
+			w.lists.pass[l.priority] -= stride / l.priority.Share()
 			w.pass -= g.strideOf(w.lane)
 		}
-		w.lists.may[p] = w.lists.may[p] || more[p]
+		if more[l] {
+			w.lists.may[l.priority].add(l.queue)
+		}
 	}
 	g.settle(w)
 }

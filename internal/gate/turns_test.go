@@ -64,8 +64,8 @@ func (g *fixture) take(n int) string {
 			}
 		}
 		g.mu.Unlock()
-		g.Claim(key.lane, id).Release()
-		g.c.LRem(context.Background(), queue.Active(key.lane), 0, id)
+		g.Claim(key.queue, id).Release()
+		g.c.LRem(context.Background(), queue.Active(key.queue), 0, id)
 	}
 	return order.String()
 }

@@ -12,7 +12,7 @@ import (
 	"github.com/weir-tasks/weir/internal/queue"
 )
 
-// listen marks the lanes that others announce, and hears of those that an operator has
+// listen marks the queues that others announce, and hears of those that an operator has
 // set something for. go-redis subscribes again after the connection broke; what was
 // missed, lookAround finds.
 func (g *Gate) listen(ctx context.Context) {
@@ -28,8 +28,8 @@ func (g *Gate) listen(ctx context.Context) {
 				return
 			}
 			if m.Channel == queue.WakeChannel {
-				if lane, p, err := queue.ParseNotice(m.Payload); err == nil {
-					g.mark(p, lane)
+				if of, p, err := queue.ParseNotice(m.Payload); err == nil {
+					g.mark(p, of)
 				}
 			} else {
 				_ = g.lookAtKinds(ctx) // the next look repeats it
@@ -38,7 +38,7 @@ func (g *Gate) listen(ctx context.Context) {
 	}
 }
 
-// lookAround finds lanes, and work that nobody announced, every so often.
+// lookAround finds queues, and work that nobody announced, every so often.
 func (g *Gate) lookAround(ctx context.Context) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -52,12 +52,12 @@ func (g *Gate) lookAround(ctx context.Context) {
 			g.opts.Log.Debug("looking for work", "err", err)
 		}
 		g.releaseUnclaimed(time.Now())
-		timer.Reset(look * g.manyLanes())
+		timer.Reset(look * g.manyQueues())
 	}
 }
 
-// manyLanes is by how much rarer all lanes are looked at because there are many.
-func (g *Gate) manyLanes() time.Duration {
+// manyQueues is by how much rarer all queues are looked at because there are many.
+func (g *Gate) manyQueues() time.Duration {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return 1 + time.Duration(len(g.known)/2000)
@@ -85,25 +85,28 @@ func (g *Gate) lookOnce(ctx context.Context) error {
 	}
 	_, _ = pipe.Exec(ctx) // each command has its own error
 	var busy [len(queue.Priorities)][]string
+	waiting, broken := make(map[string]int), make(map[string]bool) // by lane
 	for i, name := range names {
-		all := 0
-		var laneErr error
+		of := queue.Lane(name)
+		waiting[of] += 0
 		for j, p := range queue.Priorities {
 			n, listErr := lens[i][j].Result()
-			laneErr = cmp.Or(laneErr, listErr)
+			err = cmp.Or(err, listErr)
+			broken[of] = broken[of] || listErr != nil
 			if n > 0 {
-				all += int(n)
+				waiting[of] += int(n)
 				busy[p] = append(busy[p], name)
 			}
 		}
-		err = cmp.Or(err, laneErr)
-		if laneErr == nil {
-			g.lanes.Backlog(name, all)
+	}
+	for of, n := range waiting {
+		if !broken[of] {
+			g.lanes.Backlog(of, n)
 		}
 	}
 	idle := true
-	for _, lanes := range busy {
-		idle = idle && len(lanes) == 0
+	for _, queues := range busy {
+		idle = idle && len(queues) == 0
 	}
 	if g.setKnown(names, idle) {
 		g.opts.Trouble(nil, 0)
@@ -153,7 +156,7 @@ func (g *Gate) lookAtKinds(ctx context.Context) error {
 	return nil
 }
 
-// setKnown adopts the lanes that are in use, keeping those that have marks, and forgets the
+// setKnown adopts the queues that are in use, keeping those that have marks, and forgets the
 // places in the order of turns that matter no more: all, where nothing waits. It reports
 // whether Redis gives what it is asked for: one that lets look may still refuse that,
 // as long as there is work to ask for.
@@ -163,23 +166,25 @@ func (g *Gate) setKnown(names []string, idle bool) (gives bool) {
 	if idle {
 		g.failing = 0
 	}
-	var more []string
+	lanes := queue.Lanes(names)
 	for name, w := range g.work {
-		_, known := slices.BinarySearch(names, name)
+		_, known := slices.BinarySearch(lanes, name)
 		switch used := w.asked > 0 || w.lists.any(); {
-		case used && !known:
-			more = append(more, name)
-		case !used && (!known || idle || w.pass <= g.now):
+		case used:
+			names = append(names, w.lists.queues()...)
+			lanes = append(lanes, name)
+		case !known || idle || w.pass <= g.now:
 			delete(g.work, name)
 		}
 	}
-	g.known = append(names, more...)
-	g.lanes.Keep(g.known)
+	slices.Sort(names)
+	g.known = slices.Compact(names)
+	g.lanes.Keep(lanes)
 	return g.failing == 0
 }
 
-// Lanes are the lanes the gate serves at present.
-func (g *Gate) Lanes() []string {
+// Queues are those of the lanes that the gate serves at present.
+func (g *Gate) Queues() []string {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return slices.Clone(g.known)

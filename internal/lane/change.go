@@ -14,7 +14,7 @@ import (
 type Change struct {
 	Rate                   *float64
 	Burst, Max, Min, Limit *int
-	Weight                 *int
+	Weight, Shards         *int
 	Pause, Resume          bool
 	Reset                  bool // forget what was learned of the service
 }
@@ -30,8 +30,15 @@ func (e *RefusedError) Unwrap() error { return e.Err }
 
 // Apply changes a lane, in all workers within a second. It may return a *RefusedError.
 func (c *Change) Apply(ctx context.Context, rdb redis.UniversalClient, name string) error {
-	if c.Weight != nil {
-		if err := ValidWeight(*c.Weight); err != nil {
+	settings := []struct {
+		of     setting
+		wanted *int
+	}{{weight, c.Weight}, {shards, c.Shards}}
+	for _, s := range settings {
+		if s.wanted == nil {
+			continue
+		}
+		if err := s.of.valid(*s.wanted); err != nil {
 			return &RefusedError{name, err}
 		}
 	}
@@ -47,8 +54,11 @@ func (c *Change) Apply(ctx context.Context, rdb redis.UniversalClient, name stri
 	if err := replace(ctx, rdb, name, before, conf, broken); err != nil {
 		return err
 	}
-	if c.Weight != nil {
-		if err := SetWeight(ctx, rdb, name, *c.Weight); err != nil {
+	for _, s := range settings {
+		if s.wanted == nil {
+			continue
+		}
+		if err := s.of.set(ctx, rdb, name, *s.wanted); err != nil {
 			return err
 		}
 	}

@@ -62,15 +62,14 @@ type Signal struct {
 // Demands looks at all lanes. took tells how long a lane's tasks take, 0 where that is not
 // known; it may be nil.
 func Demands(ctx context.Context, rdb redis.UniversalClient, c Cluster, took func(lane string) time.Duration) (*Signal, error) {
-	names, err := Names(ctx, rdb)
+	lanes, err := all(ctx, rdb)
 	if err != nil {
 		return nil, err
 	}
-	all, err := counted(ctx, rdb, names)
-	if err != nil {
+	if err := counted(ctx, rdb, lanes); err != nil {
 		return nil, err
 	}
-	busy := slices.DeleteFunc(all, func(o *Overview) bool { return o.Pending+o.Active == 0 })
+	busy := slices.DeleteFunc(lanes, func(o *Overview) bool { return o.Pending+o.Active == 0 })
 	if err := detailed(ctx, rdb, busy); err != nil {
 		return nil, fmt.Errorf("see how many workers are wanted: %w", err)
 	}

@@ -13,6 +13,8 @@
 // has the set of governed lanes. Until it knows, it tries with few.
 //
 // A lane may weigh more than others, for workers with too few slots for all: see SetWeight.
+// Its tasks may be spread over several queues, see SetShards: permits, governor, weight and
+// settings are the lane's, and what its queues hold is added up.
 //
 // Lanes that are idle and empty are removed, with what weir keeps of them: see Sweep.
 //

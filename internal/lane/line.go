@@ -8,6 +8,7 @@ type Line struct {
 	Lane     string    `json:"lane"`
 	State    string    `json:"state"`
 	Weight   int       `json:"weight"`
+	Shards   int       `json:"shards"`
 	Governed bool      `json:"governed"`
 	Limit    int       `json:"limit"`
 	Active   int64     `json:"in_flight"`
@@ -39,7 +40,7 @@ type Settings struct {
 // Line is the overview as one JSON object.
 func (o *Overview) Line(cluster Cluster) Line {
 	d := o.Demand(cluster, 0)
-	l := Line{Lane: o.Name, State: governor.Open.String(), Weight: o.Weight, Active: o.InFlight(), Pending: o.Pending, Later: o.Later, Waits: o.Waits(),
+	l := Line{Lane: o.Name, State: governor.Open.String(), Weight: o.Weight, Shards: o.Shards, Active: o.InFlight(), Pending: o.Pending, Later: o.Later, Waits: o.Waits(),
 		Oldest: o.Oldest.Milliseconds(), Drain: d.Drain, Wanted: d.Workers}
 	if o.Err != nil {
 		l.State = "broken"

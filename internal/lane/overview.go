@@ -17,6 +17,9 @@ import (
 // Overview is a lane in the whole cluster, at one moment.
 type Overview struct {
 	Name string
+	// Queues are those that its tasks are in, or may be: more than Shards where these were
+	// more before.
+	Queues []string
 	// Pending tasks wait for a permit, Later ones for their time, Active ones are run.
 	Pending, Later, Active int64
 	// Ended is how many attempts have ended, in all, as asynq counts them.
@@ -29,6 +32,8 @@ type Overview struct {
 	Config governor.Config
 	// Weight is by what its part of a worker's slots goes where these are too few.
 	Weight int
+	// Shards is over how many queues new tasks are spread.
+	Shards int
 	// Err says why the lane's record or one of its queues in Redis cannot be used, and nil
 	// where they can. None of its tasks is taken; Waits tells what helps.
 	Err error
@@ -46,79 +51,95 @@ func (o *Overview) InFlight() int64 {
 // ErrUnknown says that nothing in Redis has to do with a lane.
 var ErrUnknown = errors.New("no such lane")
 
-// Names are all lanes there are, in order.
-func Names(ctx context.Context, rdb redis.UniversalClient) ([]string, error) {
-	queues, err := rdb.SMembers(ctx, queue.All).Result()
+// all are all lanes there are, by name: only that and their queues are known of them yet.
+func all(ctx context.Context, rdb redis.UniversalClient) (lanes []*Overview, err error) {
+	queues, err := queue.Known(ctx, rdb)
 	if err != nil {
-		return nil, fmt.Errorf("list lanes: %w", err)
+		return nil, err
 	}
 	names, err := Announced(ctx, rdb)
 	if err != nil {
 		return nil, err
 	}
-	weights, err := Weights(ctx, rdb)
-	if err != nil {
-		return nil, err
+	for _, s := range []setting{weight, shards} {
+		set, err := s.all(ctx, rdb)
+		if err != nil {
+			return nil, err
+		}
+		names = slices.AppendSeq(names, maps.Keys(set))
 	}
-	names = slices.AppendSeq(append(names, queues...), maps.Keys(weights))
+	names = append(names, queue.Lanes(queues)...)
 	slices.Sort(names)
-	return slices.Compact(names), nil
+	of := queue.ByLane(queues)
+	for _, name := range slices.Compact(names) {
+		lanes = append(lanes, named(name, of[name]))
+	}
+	return lanes, nil
+}
+
+// named is a lane of some queues; one that has none would have that of its name.
+func named(name string, queues []string) *Overview {
+	if len(queues) == 0 {
+		queues = []string{name}
+	}
+	return &Overview{Name: name, Queues: queues}
 }
 
 // List returns all lanes there are, by name.
 func List(ctx context.Context, rdb redis.UniversalClient) ([]*Overview, error) {
-	names, err := Names(ctx, rdb)
+	lanes, err := all(ctx, rdb)
 	if err != nil {
 		return nil, err
 	}
-	return overviews(ctx, rdb, names)
+	if err := counted(ctx, rdb, lanes); err != nil {
+		return nil, err
+	}
+	return lanes, detailed(ctx, rdb, lanes)
 }
 
 // Get returns one lane, or ErrUnknown.
 func Get(ctx context.Context, rdb redis.UniversalClient, name string) (*Overview, error) {
-	all, err := overviews(ctx, rdb, []string{name})
-	if err != nil {
-		return nil, err
-	}
-	queues, err := rdb.SIsMember(ctx, queue.All, name).Result()
+	queues, err := queue.Known(ctx, rdb)
 	if err != nil {
 		return nil, fmt.Errorf("look at lane %q: %w", name, err)
 	}
-	if !queues && all[0].Governed == nil && all[0].Config == (governor.Config{}) && all[0].Weight == 1 && all[0].Err == nil {
-		return nil, fmt.Errorf("lane %q: %w", name, ErrUnknown)
-	}
-	return all[0], nil
-}
-
-func overviews(ctx context.Context, rdb redis.UniversalClient, names []string) ([]*Overview, error) {
-	all, err := counted(ctx, rdb, names)
-	if err != nil {
+	of := queue.ByLane(queues)[name]
+	o := named(name, of)
+	if err := counted(ctx, rdb, []*Overview{o}); err != nil {
 		return nil, err
 	}
-	return all, detailed(ctx, rdb, all)
+	if err := detailed(ctx, rdb, []*Overview{o}); err != nil {
+		return nil, err
+	}
+	if len(of) == 0 && o.Governed == nil && o.Config == (governor.Config{}) && o.Weight == 1 && o.Shards == 1 && o.Err == nil {
+		return nil, fmt.Errorf("lane %q: %w", name, ErrUnknown)
+	}
+	return o, nil
 }
 
-// counted are lanes with what is in their queues.
-func counted(ctx context.Context, rdb redis.UniversalClient, names []string) (all []*Overview, err error) {
-	for chunk := range slices.Chunk(names, 500) {
+// counted adds what is in the lanes' queues.
+func counted(ctx context.Context, rdb redis.UniversalClient, lanes []*Overview) error {
+	for chunk := range slices.Chunk(lanes, 500) {
 		pipe := rdb.Pipeline()
-		of := make([]counts, len(chunk))
-		for i, name := range chunk {
-			of[i] = count(ctx, pipe, name)
+		of := make([][]counts, len(chunk))
+		for i, o := range chunk {
+			for _, name := range o.Queues {
+				of[i] = append(of[i], count(ctx, pipe, name))
+			}
 		}
 		_, _ = pipe.Exec(ctx) // each command has its own error
-		for i, name := range chunk {
-			o, err := of[i].overview(name)
-			if err != nil {
-				return nil, fmt.Errorf("look at lanes: %w", err)
+		for i, o := range chunk {
+			for _, c := range of[i] {
+				if err := o.add(&c); err != nil {
+					return fmt.Errorf("look at lanes: %w", err)
+				}
 			}
-			all = append(all, o)
 		}
 	}
-	return all, nil
+	return nil
 }
 
-// counts are what a pipeline is asked about a lane's queues.
+// counts are what a pipeline is asked about a queue.
 type counts struct {
 	active *redis.IntCmd
 	later  [2]*redis.IntCmd
@@ -136,9 +157,9 @@ func count(ctx context.Context, pipe redis.Pipeliner, name string) counts {
 	return c
 }
 
-// overview is what they say; a queue that is none is the lane's own trouble.
-func (c *counts) overview(name string) (*Overview, error) {
-	o := &Overview{Name: name, Active: c.active.Val()}
+// add adds what a queue holds; one that is none is the lane's own trouble.
+func (o *Overview) add(c *counts) error {
+	o.Active += c.active.Val()
 	for _, n := range c.lists {
 		o.Pending += n.Val()
 	}
@@ -150,16 +171,17 @@ func (c *counts) overview(name string) (*Overview, error) {
 		case redis.HasErrorPrefix(err, "WRONGTYPE"):
 			o.Err = fmt.Errorf("%v is %w", cmd.Args()[1], ErrQueue)
 		case err != nil:
-			return nil, err
+			return err
 		}
 	}
 	if err := c.ended.Err(); err != nil {
-		return nil, err
+		return err
 	}
 	if text, ok := c.ended.Val()[0].(string); ok {
-		o.Ended, _ = strconv.ParseInt(text, 10, 64)
+		n, _ := strconv.ParseInt(text, 10, 64)
+		o.Ended += n
 	}
-	return o, nil
+	return nil
 }
 
 // detailed adds how lanes are governed, what their operators want, and how long the oldest
@@ -173,8 +195,12 @@ func detailed(ctx context.Context, rdb redis.UniversalClient, all []*Overview) e
 	if err != nil {
 		return err
 	}
+	spread, err := Shards(ctx, rdb)
+	if err != nil {
+		return err
+	}
 	for i, o := range all {
-		o.Config, o.Weight = seen[i].Config, max(1, weights[o.Name])
+		o.Config, o.Weight, o.Shards = seen[i].Config, max(1, weights[o.Name]), max(1, spread[o.Name])
 		if o.Err == nil {
 			o.Err = seen[i].Err
 		}
@@ -191,13 +217,20 @@ func aged(ctx context.Context, rdb redis.UniversalClient, all []*Overview) error
 		return fmt.Errorf("look at lanes: %w", err)
 	}
 	for chunk := range slices.Chunk(all, 500) {
-		since, err := queue.PendingSince(ctx, rdb, namesOf(chunk))
+		var of []*Overview // each queue
+		var queues []string
+		for _, o := range chunk {
+			for _, name := range o.Queues {
+				of, queues = append(of, o), append(queues, name)
+			}
+		}
+		since, err := queue.PendingSince(ctx, rdb, queues)
 		if err != nil {
 			return err
 		}
-		for i, o := range chunk {
+		for i, o := range of {
 			if !since[i].IsZero() {
-				o.Oldest = max(now.Sub(since[i]), 0)
+				o.Oldest = max(o.Oldest, now.Sub(since[i]))
 			}
 		}
 	}

@@ -55,6 +55,10 @@ const (
 // queue that was not made by weir, or in which somebody else's task was seen, stays in
 // asynq's list; only what is weir's own of it is removed. What the operator configured
 // stays too.
+//
+// Each queue of a lane that has several is looked at as if it were a lane. With the one of
+// the lane's name goes what it is governed by, so that one stays as long as any other holds
+// anything.
 func Sweep(ctx context.Context, rdb redis.UniversalClient, id string, log *slog.Logger) {
 	s := newSweeper(rdb, id, log)
 	first := sweepEvery/2 + rand.N(sweepEvery) // not all at once
@@ -139,6 +143,9 @@ func (s *sweeper) round(ctx context.Context) error {
 	names := append(own, governed...)
 	slices.Sort(names)
 	idle, err := s.idle(ctx, slices.Compact(names), now)
+	if err == nil {
+		idle, err = s.wholly(ctx, idle)
+	}
 	if err != nil || len(idle) == 0 {
 		return err
 	}
@@ -194,6 +201,33 @@ func (s *sweeper) idle(ctx context.Context, names []string, now time.Time) (idle
 		}
 	}
 	return idle, nil
+}
+
+// wholly leaves out the lanes that have other queues with anything in them: those are
+// removed one by one, the lane's own with what it is governed by when all are empty.
+func (s *sweeper) wholly(ctx context.Context, idle []string) ([]string, error) {
+	if len(idle) == 0 {
+		return nil, nil
+	}
+	known, err := queue.Known(ctx, s.rdb)
+	if err != nil {
+		return nil, err
+	}
+	queues := queue.ByLane(known)
+	var others []string
+	for _, name := range idle {
+		for _, of := range queues[name] {
+			if of != name {
+				others = append(others, of)
+			}
+		}
+	}
+	empty, err := queue.Empty(ctx, s.rdb, others)
+	if err != nil {
+		return nil, err
+	}
+	busy := queue.ByLane(slices.DeleteFunc(others, func(of string) bool { return slices.Contains(empty, of) }))
+	return slices.DeleteFunc(idle, func(name string) bool { return len(busy[name]) > 0 }), nil
 }
 
 // retire removes lanes, unless something has happened in them.

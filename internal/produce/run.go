@@ -216,6 +216,7 @@ func (b *Batch) feeder(src source.Source, follower *follow.Follower) *feed.Feede
 		Window: newWindow(b.p.RDB).get, MaxFailures: b.o.MaxFailures, Ordered: b.o.Ordered,
 		Producer: processOf(b.p.ID), Trouble: b.p.Trouble, Log: b.p.Log, Sign: b.p.sign(&b.o.Options),
 	}
+	o.Shards = func(ctx context.Context) (map[string]int, error) { return lane.Shards(ctx, b.p.RDB) }
 	if t, ok := tasks.Lookup(b.o.Type); ok {
 		o.LaneOf = t.LaneOf
 		if t.Policy().Governed {

@@ -1,8 +1,11 @@
 // Package queue knows asynq's queues as they lie in Redis: the names of their
 // keys, and the few things weir does to tasks in them that asynq has no call for.
-// A lane's tasks are in the asynq queue of the lane's name; those that wait, and are not
-// of normal priority, in lists of weir's own beside it: see Priority, which alone knows
-// them.
+// A lane's tasks are in the asynq queue of the lane's name, or spread over several queues:
+// see Shards. Those that wait, and are not of normal priority, are in lists of weir's own
+// beside it: see Priority, which alone knows them.
+//
+// What goes by the name of a lane in the calls of this package, but for Lane, Lanes, ByLane
+// and Shards, is one queue: all of its keys are in one slot of a Cluster.
 //
 // The shape of asynq's keys is checked against asynq itself by a test.
 package queue

@@ -93,20 +93,21 @@ func (p *Priority) UnmarshalText(text []byte) (err error) {
 	return err
 }
 
-// notice is what is said on WakeChannel when a lane got work of a priority: of normal
-// ones the lane's name alone.
-func (p Priority) notice(lane string) string {
+// notice is what is said on WakeChannel when a queue got work of a priority: of normal
+// ones the queue's name alone.
+func (p Priority) notice(queue string) string {
 	if p == Normal {
-		return lane
+		return queue
 	}
-	return lane + ":" + p.String()
+	return queue + ":" + p.String()
 }
 
 // ParseNotice reads what Wake has said.
-func ParseNotice(text string) (lane string, p Priority, err error) {
-	lane, name, named := strings.Cut(text, ":") // no lane has a colon in its name
-	if named {
-		p, err = ParsePriority(name)
+func ParseNotice(text string) (queue string, p Priority, err error) {
+	at := strings.LastIndexByte(text, ':') // a shard's name has one, too, before its number
+	if at < 0 || Lane(text) != text {
+		return text, Normal, nil
 	}
-	return lane, p, err
+	p, err = ParsePriority(text[at+1:])
+	return text[:at], p, err
 }

@@ -53,8 +53,10 @@ func TestNamesOfPriorities(t *testing.T) {
 		if got, err := ParsePriority(p.String()); got != p || err != nil {
 			t.Errorf("%v is read as %v, %v", p, got, err)
 		}
-		if lane, got, err := ParseNotice(p.notice("a.b_1")); lane != "a.b_1" || got != p || err != nil {
-			t.Errorf("of %v is heard %q, %v, %v", p, lane, got, err)
+		for _, queue := range []string{"a.b_1", "a.b_1:17"} {
+			if of, got, err := ParseNotice(p.notice(queue)); of != queue || got != p || err != nil {
+				t.Errorf("of %v of %s is heard %q, %v, %v", p, queue, of, got, err)
+			}
 		}
 		if list := p.List("x"); strings.Count(list, "{x}") != 1 {
 			t.Errorf("%s is not in the lane's slot", list)

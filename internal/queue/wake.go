@@ -8,7 +8,7 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// WakeChannel is where gates hear which lane got work.
+// WakeChannel is where gates hear which queue of a lane got work.
 const WakeChannel = "weir:wake"
 
 // Wake tells all gates that lanes got work of a priority. A lost message costs a second:

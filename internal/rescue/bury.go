@@ -93,7 +93,7 @@ func (r *Rescuer) ofBatch(ctx context.Context, lane, lease, name string, seq int
 	before := t.counts()
 	defer func() {
 		if fate := t.since(before); fate != "" && tracing.On() {
-			tracing.Rescued(ctx, tracing.Task{Batch: name, Seq: seq, ID: m.ID, Lane: lane, Type: m.Type, Attempt: m.Retried + 1}, m.Headers, fate)
+			tracing.Rescued(ctx, tracing.Task{Batch: name, Seq: seq, ID: m.ID, Lane: queue.Lane(lane), Type: m.Type, Attempt: m.Retried + 1}, m.Headers, fate)
 		}
 	}()
 	if lease == "" || t.living[queue.MarkOf(lease)] {

@@ -78,7 +78,7 @@ type Options struct {
 	Mark queue.Mark
 	// Beat, if set, is told when this worker said that it lives, each time Redis has it.
 	Beat func(sent time.Time)
-	// Lanes names the lanes to watch, at any time.
+	// Lanes names the queues of lanes to watch, at any time.
 	Lanes func() []string
 	// Rescued, if set, is told of tasks of dead workers, and of what became of them.
 	Rescued func(fate Fate, n int)

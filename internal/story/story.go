@@ -189,24 +189,24 @@ func (s *Story) recorded(e batch.Entry) {
 
 // find looks for a task in the lanes of its batch.
 func (s *Story) find(ctx context.Context, rdb redis.UniversalClient, ledger *batch.Ledger) (bool, error) {
-	lanes, err := ledger.Lanes(ctx, s.Batch)
+	queues, err := ledger.Lanes(ctx, s.Batch)
 	if err != nil {
 		return false, err
 	}
 	id := batch.TaskID(s.Batch, s.Seq)
-	lane, message, err := queue.Find(ctx, rdb, lanes, id)
+	of, message, err := queue.Find(ctx, rdb, queues, id)
 	if errors.Is(err, queue.ErrTooLarge) {
-		s.Lane, s.Place = lane, Unreadable
+		s.Lane, s.Place = queue.Lane(of), Unreadable
 		return true, nil
 	}
 	if err != nil || message == nil {
 		return false, err
 	}
-	s.Lane, s.Payload = lane, showable(message.Payload)
+	s.Lane, s.Payload = queue.Lane(of), showable(message.Payload)
 	if us, err := strconv.ParseInt(message.Headers[batch.Header], 10, 64); err == nil {
 		s.Enqueued = us / 1000
 	}
-	info, err := asynq.NewInspectorFromRedisClient(rdb).GetTaskInfo(lane, id)
+	info, err := asynq.NewInspectorFromRedisClient(rdb).GetTaskInfo(of, id)
 	if errors.Is(err, asynq.ErrTaskNotFound) || errors.Is(err, asynq.ErrQueueNotFound) {
 		return false, nil // it has ended meanwhile
 	}

@@ -132,6 +132,7 @@ func (b *board) actionOnLane(r *http.Request) (answer, error) {
 		Min    *int    `json:"min"`
 		Limit  *int    `json:"limit"`
 		Weight *int    `json:"weight"`
+		Shards *int    `json:"shards"`
 		Pause  bool    `json:"pause"`
 		Resume bool    `json:"resume"`
 		Reset  bool    `json:"reset"`
@@ -139,7 +140,7 @@ func (b *board) actionOnLane(r *http.Request) (answer, error) {
 	if err := readJSON(r, &want); err != nil {
 		return answer{}, err
 	}
-	change := lane.Change{Burst: want.Burst, Max: want.Max, Min: want.Min, Limit: want.Limit, Weight: want.Weight,
+	change := lane.Change{Burst: want.Burst, Max: want.Max, Min: want.Min, Limit: want.Limit, Weight: want.Weight, Shards: want.Shards,
 		Pause: want.Pause, Resume: want.Resume, Reset: want.Reset}
 	if want.Rate != nil {
 		rate, err := governor.ParseRate(*want.Rate)

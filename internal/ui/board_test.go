@@ -279,7 +279,7 @@ func TestActionsOnLanesHaveTheirEffect(t *testing.T) {
 		}
 		return c
 	}
-	s.post("/api/lanes/api.example.com", `{"rate":"600/m","max":20,"min":2,"weight":3,"pause":true}`, 200)
+	s.post("/api/lanes/api.example.com", `{"rate":"600/m","max":20,"min":2,"weight":3,"shards":12,"pause":true}`, 200)
 	if got, want := conf(), (governor.Config{Rate: 10, Max: 20, Min: 2, Paused: true}); got != want {
 		t.Errorf("got %+v, want %+v", got, want)
 	}
@@ -287,7 +287,7 @@ func TestActionsOnLanesHaveTheirEffect(t *testing.T) {
 	if got, want := conf(), (governor.Config{Rate: 10, Min: 2}); got != want {
 		t.Errorf("got %+v, want %+v", got, want)
 	}
-	for _, bad := range []string{`{"rate":"fast"}`, `{"max":1}`, `{"weight":101}`, `{"limit":-1}`, `{"limits":1}`, `[]`, `{"max":"20"}`} {
+	for _, bad := range []string{`{"rate":"fast"}`, `{"max":1}`, `{"weight":101}`, `{"shards":65}`, `{"limit":-1}`, `{"limits":1}`, `[]`, `{"max":"20"}`} {
 		if a := s.post("/api/lanes/api.example.com", bad, 400); a.Error == "" {
 			t.Errorf("%s: no reason", bad)
 		}
@@ -298,10 +298,11 @@ func TestActionsOnLanesHaveTheirEffect(t *testing.T) {
 	}
 	var v struct {
 		Weight int
+		Shards int
 		Config struct{ Rate, Min float64 }
 	}
 	s.get("/api/lanes/api.example.com", 200, &v)
-	if v.Weight != 3 || v.Config.Rate != 10 || v.Config.Min != 2 {
+	if v.Weight != 3 || v.Shards != 12 || v.Config.Rate != 10 || v.Config.Min != 2 {
 		t.Errorf("%+v", v)
 	}
 	s.get("/api/lanes/none", 404, nil)

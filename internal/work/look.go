@@ -172,7 +172,7 @@ func parseRunning(b []byte) (t Running, began time.Time, ok bool) {
 		case 5:
 			t.Type = string(text)
 		case 7:
-			t.Lane = string(text)
+			t.Lane = queue.Lane(string(text))
 		case 8:
 			began = timeOf(text)
 		}

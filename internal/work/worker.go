@@ -159,7 +159,7 @@ func New(rdb, fast redis.UniversalClient, ledger *batch.Ledger, o Options) (*Wor
 		Egress: guard, Verify: verifier(o), Secrets: secrets, MaxResult: o.MaxResult,
 	})
 	w.rescuer = rescue.New(rdb, rescue.Options{
-		Name: w.Name(), Ledger: ledger, Mark: w.gate.Mark(), Beat: w.gate.Alive, Lanes: w.gate.Lanes, Rescued: o.Rescued, Log: o.Log,
+		Name: w.Name(), Ledger: ledger, Mark: w.gate.Mark(), Beat: w.gate.Alive, Lanes: w.gate.Queues, Rescued: o.Rescued, Log: o.Log,
 	})
 	if o.Name != "" {
 		w.named = newNamed(rdb, o.Name, w.gate.Mark(), o.Log)
@@ -227,8 +227,8 @@ func (w *Worker) takeName(ctx context.Context) error {
 // its client's deadline for it had passed. The handler of any other has claimed it.
 func (w *Worker) notRun(ctx context.Context, _ *asynq.Task, _ error) {
 	id, _ := asynq.GetTaskID(ctx)
-	lane, _ := asynq.GetQueueName(ctx)
-	w.gate.Claim(lane, id).Release()
+	name, _ := asynq.GetQueueName(ctx)
+	w.gate.Claim(name, id).Release()
 }
 
 // Start makes the worker take tasks; it returns once it does. A worker starts once. A

@@ -12,6 +12,7 @@ const fields = [
   ["rate", "Rate", "none"],
   ["burst", "Burst", "none"],
   ["weight", "Weight", "1 to 100"],
+  ["shards", "Shards", "1 to 64"],
 ];
 
 export function show(main, what, name) {
@@ -78,7 +79,7 @@ function settings(name) {
       const value = input.value.trim();
       if (value === was[key]) continue;
       if (key === "rate") change.rate = value || "none";
-      else if (/^\d*$/.test(value)) change[key] = Number(value || (key === "weight" ? 1 : 0));
+      else if (/^\d*$/.test(value)) change[key] = Number(value || (key === "weight" || key === "shards" ? 1 : 0));
       else {
         input.setCustomValidity("a whole number");
         input.reportValidity();
@@ -96,7 +97,7 @@ function settings(name) {
       const c = l.config || {};
       was.held = l.state === "held" || !!c.paused;
       text(hold, was.held ? "Resume" : "Pause");
-      const now = { limit: c.limit, max: c.max, min: c.min, burst: c.burst, rate: c.rate ? `${+c.rate.toPrecision(12)}/s` : "", weight: l.weight };
+      const now = { limit: c.limit, max: c.max, min: c.min, burst: c.burst, rate: c.rate ? `${+c.rate.toPrecision(12)}/s` : "", weight: l.weight, shards: l.shards };
       for (const [key, input] of inputs) {
         const value = now[key] ? String(now[key]) : "";
         if (!was.edited) input.value = value;

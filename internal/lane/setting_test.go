@@ -41,13 +41,13 @@ func TestWeights(t *testing.T) {
 		if names, err := Announced(ctx, c); len(names) > 0 || err != nil {
 			t.Errorf("governed are %v, %v", names, err)
 		}
-		if names, err := Names(ctx, c); fmt.Sprint(names) != "[a c]" || err != nil {
-			t.Errorf("lanes %v, %v", names, err)
+		if all, err := List(ctx, c); fmt.Sprint(namesOf(all)) != "[a c]" || err != nil {
+			t.Errorf("lanes %v, %v", namesOf(all), err)
 		}
 		if err := SetWeight(ctx, c, "a", 1); err != nil {
 			t.Error(err)
 		}
-		c.HSet(ctx, weightsKey, "newer", "7.5", "huge", 1000)
+		c.HSet(ctx, weight.key, "newer", "7.5", "huge", 1000)
 		want(map[string]int{"c": 100})
 		if _, err := Get(ctx, c, "a"); err == nil {
 			t.Error("lane a is still one")
