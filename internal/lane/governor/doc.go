@@ -19,6 +19,8 @@
 //     reported: there is no burst.
 //   - A Retry-After holds the whole lane in all workers, at most MaxRetryAfter.
 //   - During an outage there is one probe in the cluster.
+//   - A new lane begins with a limit of four: two at once, one more each interval, all when one has
+//     answered. What is refused before is above what was out, not above four.
 //
 // What it decides by, in sync.lua; L is the limit, ok and ov are replies and overloads:
 //
@@ -31,7 +33,7 @@
 //     where there are two modes, the 75th may lie in either. Slow start's
 //     rounds are the baseline; later b falls with q, hardly rises, and is measured anew at
 //     L/2 once a minute where latency is what limits; at once where L has never been large enough
-//     to know that it began without a queue; and below 5.5, where mu < 0.5 s, after 15 s, doubling
+//     to know that it began without a queue, once it has stopped growing; and below 5.5, where mu < 0.5 s, after 15 s, doubling
 //     to 120 while nothing comes of it. With the noise se of now and of b, lo = 1.08 exp(se/2) and
 //     hi = 1.12 exp(1.5 se).
 //   - Shrink. r > hi twice, or r >= 2: L *= clamp(hi/r, 0.6, 0.97). Where two cuts of a fifth
@@ -43,7 +45,8 @@
 //     that lengthens the mean by more than 1 + 0.65 (g-1), beyond noise, bought nothing: the
 //     ceiling is what comes through times mu.
 //   - Overload is 503, 429, no connection, a timeout. f is its usual share, learned where L
-//     does not grow, nor cuts of the last 3 s may end it, and checked at 0.6 L. If
+//     does not grow, nor cuts of the last 3 s may end it, and checked at 0.6 L. A round ends with
+//     the third, or the first where L is small, above a ceiling, or nothing is known yet. If
 //     ov > 2 nf + 2 sqrt(nf) + 0.5, n = ok + ov, L loses the ov - nf of one rest, at most half (three
 //     quarters before there is a baseline), unless it is 1; and that is the
 //     ceiling: looked above after 2 to 2.5 s and 40 to 150 ok, doubling each time it is met again.
@@ -55,7 +58,8 @@
 //     0.98 a after long pauses (a window) if R was never below, else to sqrt(a R), within 0.7
 //     and 0.95 of R. After 3 to 60 s, longer while the same R is refused, R grows by 2, 4, 8 ...
 //     32%, where R and not L is what holds requests back, to three times of what comes through.
-//     Until R is known, it grows by 32%, or doubles where the first requests were refused. Where a
+//     Until R is known, it grows by 32%, or doubles where the first requests were refused, and
+//     falls to what it was before. Where a
 //     Retry-After was of a second at most, a worker uses its tokens evenly: the service may have no
 //     room for all at once. Where R is less than one an interval, a token is for who has a permit
 //     free, and who has one free asks at once.
