@@ -19,8 +19,6 @@
 //     reported: there is no burst.
 //   - A Retry-After holds the whole lane in all workers, at most MaxRetryAfter.
 //   - During an outage there is one probe in the cluster.
-//   - A new lane begins with a limit of four: two at once, one more each interval, all when one has
-//     answered. What is refused before is above what was out, not above four.
 //
 // What it decides by, in sync.lua; L is the limit, ok and ov are replies and overloads:
 //
@@ -33,7 +31,7 @@
 //     where there are two modes, the 75th may lie in either. Slow start's
 //     rounds are the baseline; later b falls with q, hardly rises, and is measured anew at
 //     L/2 once a minute where latency is what limits; at once where L has never been large enough
-//     to know that it began without a queue, once it has stopped growing; and below 5.5, where mu < 0.5 s, after 15 s, doubling
+//     to know that it began without a queue; and below 5.5, where mu < 0.5 s, after 15 s, doubling
 //     to 120 while nothing comes of it. With the noise se of now and of b, lo = 1.08 exp(se/2) and
 //     hi = 1.12 exp(1.5 se).
 //   - Shrink. r > hi twice, or r >= 2: L *= clamp(hi/r, 0.6, 0.97). Where two cuts of a fifth
@@ -45,8 +43,7 @@
 //     that lengthens the mean by more than 1 + 0.65 (g-1), beyond noise, bought nothing: the
 //     ceiling is what comes through times mu.
 //   - Overload is 503, 429, no connection, a timeout. f is its usual share, learned where L
-//     does not grow, nor cuts of the last 3 s may end it, and checked at 0.6 L. A round ends with
-//     the third, or the first where L is small, above a ceiling, or nothing is known yet. If
+//     does not grow, nor cuts of the last 3 s may end it, and checked at 0.6 L. If
 //     ov > 2 nf + 2 sqrt(nf) + 0.5, n = ok + ov, L loses the ov - nf of one rest, at most half (three
 //     quarters before there is a baseline), unless it is 1; and that is the
 //     ceiling: looked above after 2 to 2.5 s and 40 to 150 ok, doubling each time it is met again.

@@ -59,7 +59,6 @@ type model struct {
 	rep           Report
 	why           string
 	lowest, most  float64
-	leased        float64
 }
 
 type modelWorker struct {
@@ -152,7 +151,7 @@ func (m *model) sync(now float64, r Report) Grant {
 			}
 		}
 	}
-	m.count, m.leased = count, float64(othersHave+me.has)
+	m.count = count
 	m.lowest = math.Max(1, float64(m.cfg.Min))
 	m.most = float64(allSlots)
 	if m.cfg.Max > 0 {
@@ -186,8 +185,6 @@ func (m *model) sync(now float64, r Report) Grant {
 	switch {
 	case m.state == Open && m.prb:
 		limit = m.prbL
-	case m.state == Open && m.base == 0 && m.okC == 0 && m.cfg.Limit == 0:
-		limit = math.Min(m.limit, math.Max(m.lowest, start/2+math.Floor((now-m.lastOK)/m.interval)))
 	case m.state == Open:
 		limit = m.limit
 	case m.state == Probing:
@@ -443,18 +440,16 @@ func (m *model) closes(elapsed float64, reacts bool) bool {
 	if all < 10 {
 		few = 5
 	}
+	enough := 3
+	if m.limit <= 10 && m.fb < 0.01 && float64(m.ov) >= 0.15*float64(all) {
+		enough = 1
+	}
 	if m.prb && float64(m.n) >= m.tell() && !m.prbO && elapsed >= m.settle+m.interval {
 		return true
 	}
-	enough, soon, above := 3, 2*m.interval, m.ceil > 0 && m.limit > m.ceil
-	if m.fb < 0.01 && (above || m.limit <= 10 && float64(m.ov) >= 0.15*float64(all)) {
-		enough = 1
-	}
-	if m.fb < 0.01 && above {
+	soon := 2 * m.interval
+	if m.ceil > 0 && m.limit > m.ceil && m.fb < 0.01 {
 		soon = m.interval
-	}
-	if m.base == 0 {
-		soon = 0
 	}
 	return m.ov >= enough && reacts && elapsed >= soon && (m.fb < 0.01 || m.ov*4 >= all) ||
 		all == 0 && m.base > 0 && m.dead() ||
@@ -550,7 +545,7 @@ func (m *model) decide() {
 		m.probed(q.p)
 	} else {
 		if share < 0.15 && (share <= m.fb || !m.slowStart && (m.ceil == 0 || m.limit <= m.ceil) &&
-			(!reacts || !m.calm() && m.now-m.cutT > 3)) {
+			(!reacts || m.limit <= 12 || !m.calm() && m.now-m.cutT > 3)) {
 			m.fbN++
 			m.fb += math.Max(0.1, 1/(m.fbN+3)) * (share - m.fb)
 		}
@@ -638,9 +633,6 @@ func middle(a, b, c float64) float64 {
 func (m *model) calm() bool { return m.now-m.preT > 2 && m.okC > 60 }
 
 func (m *model) cutOverload(elapsed, share float64) {
-	if m.base == 0 {
-		m.limit = clampF(m.leased, m.lowest, m.limit)
-	}
 	before, limit := m.limit, m.limit
 	rest, most := math.Max(2*m.interval, m.base), 0.5
 	if m.base == 0 {
@@ -740,7 +732,7 @@ func (m *model) byLatency(q quantiles) {
 		m.boost, m.slowStart = 1, false
 	}
 	small := m.latLim > 0 && m.limit < 5.5 && m.mu < 0.5 && m.now-m.prbT > m.prbH
-	if m.limit >= 2 && (m.latLim > 3 && m.now-m.baseOK > 60 || !m.slowStart && !m.sure || small) {
+	if m.limit >= 2 && (m.latLim > 3 && m.now-m.baseOK > 60 || m.latLim > 0 && !m.sure || small) {
 		m.prb, m.prbL = true, math.Max(1, math.Floor(m.limit/2))
 	}
 }

@@ -125,7 +125,6 @@ for id, w in pairs(s.w) do
   end
 end
 s.wn = workers
-local leased = others_have + me[HAS]
 
 local LOWEST = max(1, cfg.min)
 local HIGHEST = max(LOWEST, cfg.max > 0 and cfg.max or all_slots)
@@ -319,17 +318,14 @@ local function closes(elapsed, reacts)
   local all = s.n + s.ov
   local longest = max(1, 4 * s.base + 2 * interval)
   local few = all < 10 and 5 or 1 -- too few to tell anything: a slow service's rounds are long
+  -- Of a small limit three rejections are many: there the first says it.
+  local enough = 3
+  if s.L <= 10 and s.fb < 0.01 and s.ov >= 0.15 * all then enough = 1 end
   if s.prb == 1 and s.prbO == 0 and s.n >= tell() and elapsed >= s.settle + interval then return true end
-  -- Of a small limit three rejections are many, and above a ceiling that held, or where nothing
-  -- is known yet, the first says it. Where some overload is usual, its replies, which come sooner,
-  -- would make it too large a share.
-  local enough, soon, usual = 3, 2 * interval, s.fb >= 0.01
-  if not usual then
-    local above = s.ceil > 0 and s.L > s.ceil
-    if above or s.L <= 10 and s.ov >= 0.15 * all then enough = 1 end
-    if above then soon = interval end
-  end
-  if s.base == 0 then soon = 0 end
+  -- Above a ceiling that held, the first of them say it, too; where some overload is usual,
+  -- its replies, which come sooner, would make it too large a share.
+  local soon, usual = 2 * interval, s.fb >= 0.01
+  if s.ceil > 0 and s.L > s.ceil and not usual then soon = interval end
   if s.ov >= enough and reacts and elapsed >= soon and (not usual or s.ov * 4 >= all) then return true end
   if all == 0 and s.base > 0 and dead() then return true end
   if all >= needed() and elapsed >= s.settle + max(interval, (s.ss == 1 and 1.5 or 3) * s.meanP) then return true end
@@ -338,11 +334,10 @@ local function closes(elapsed, reacts)
 end
 
 local function cut_overload(elapsed, share)
-  if s.base == 0 then s.L = clamp(leased, LOWEST, s.L) end -- the others were never used
   local before, limit = s.L, s.L
   -- A rejected permit rests, so rejections per rest are the excess.
   local rest, most = max(2 * interval, s.base), 0.5
-  if s.base == 0 then rest, most = 1, 0.75 end
+  if s.base == 0 then rest = 1 end
   local cut = clamp((s.ov - s.fb * (s.n + s.ov)) / max(1, elapsed / rest) / s.L, 0.03, most)
   if calm() then s.cutT, s.preL = now, 0 end
   s.preT, s.preL = now, max(s.preL, s.L)
@@ -490,7 +485,7 @@ local function by_latency(p)
   end
   -- A lane that few requests fill began with a queue, and may have taken it for none.
   local small = s.latLim > 0 and s.L < 5.5 and s.mu < 0.5 and now - s.prbT > s.prbH
-  if s.L >= 2 and (s.latLim > 3 and now - s.baseOK > 60 or s.ss == 0 and s.sure == 0 or small) then
+  if s.L >= 2 and (s.latLim > 3 and now - s.baseOK > 60 or s.latLim > 0 and s.sure == 0 or small) then
     s.prb, s.prbL = 1, max(1, floor(s.L / 2))
   end
 end
@@ -563,7 +558,7 @@ local function decide()
   else
     -- A storm is no background, nor is what a growing limit meets, nor what cuts may end.
     if share < 0.15 and (share <= s.fb or s.ss == 0 and (s.ceil == 0 or s.L <= s.ceil)
-      and (not reacts or not calm() and now - s.cutT > 3)) then
+      and (not reacts or s.L <= 3 * START or not calm() and now - s.cutT > 3)) then
       s.fbN = s.fbN + 1
       s.fb = s.fb + max(0.1, 1 / (s.fbN + 3)) * (share - s.fb)
     end
@@ -605,9 +600,6 @@ if cfg.max > 0 then s.L = min(s.L, HIGHEST) end
 s.L = max(s.L, LOWEST)
 if s.st == OPEN then
   limit = s.prb == 1 and s.prbL or s.L
-  if s.base == 0 and s.okC == 0 and cfg.limit == 0 then -- not all before the first could be refused
-    limit = min(limit, max(LOWEST, START / 2 + floor((now - s.lastOK) / interval)))
-  end
 elseif s.st == PROBING then
   limit = 1
 else
