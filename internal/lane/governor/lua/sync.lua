@@ -337,7 +337,7 @@ local function cut_overload(elapsed, share)
   local before, limit = s.L, s.L
   -- A rejected permit rests, so rejections per rest are the excess.
   local rest, most = max(2 * interval, s.base), 0.5
-  if s.base == 0 then rest = 1 end
+  if s.base == 0 then rest, most = 1, 0.75 end
   local cut = clamp((s.ov - s.fb * (s.n + s.ov)) / max(1, elapsed / rest) / s.L, 0.03, most)
   if calm() then s.cutT, s.preL = now, 0 end
   s.preT, s.preL = now, max(s.preL, s.L)
