@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -23,6 +24,8 @@ type lab struct {
 	ctx context.Context
 	rdb redis.UniversalClient
 	now float64
+
+	epoch int64 // of the state that a test has set
 }
 
 func onBoth(t *testing.T, f func(l *lab)) {
@@ -289,6 +292,135 @@ func TestRampGoesToTheLimitBeforeTheCuts(t *testing.T) {
 		}
 		if want := fmt.Sprintf("recovered, ramp to %.0f", 0.9*float64(before)); !strings.HasPrefix(g.Why, want[:len(want)-1]) {
 			t.Errorf("%q, want about %q", g.Why, want)
+		}
+	})
+}
+
+func TestNewLanesFirstCutMayBeOfThreeQuarters(t *testing.T) {
+	onBoth(t, func(l *lab) {
+		a := l.sync("a")
+		l.now += 0.25
+		l.sync("a", func(r *Report) { r.Answered = 1 })
+		l.now += 0.25
+		if a = l.sync("a", knows(a.Epoch), has(3), func(r *Report) { r.Overloads = 3 }); a.Limit != 1 {
+			t.Errorf("%+v", a)
+		}
+	})
+}
+
+// set changes fields of the lane's state, on top of one that knows its service: of 0.1 s, with the
+// last decision two seconds ago. Each is a number.
+func (l *lab) set(change map[string]float64) {
+	l.t.Helper()
+	l.epoch = l.sync("a").Epoch
+	fields := map[string]float64{"ss": 0, "base": .1, "b1": .1, "b2": .1, "b3": .1, "b4": .1, "mu": .1, "bN": 300,
+		"sd": .1, "meanP": .1, "sure": 1, "okC": 500, "lastOK": l.now, "ws": l.now - 2, "peak": 100}
+	maps.Copy(fields, change)
+	var args []any
+	for k, v := range fields {
+		args = append(args, k, v)
+	}
+	err := redis.NewScript(`
+		local codec = rawget(_G, 'cmsgpack')
+		local s = (codec and codec.unpack or cjson.decode)(redis.call('GET', KEYS[1]))
+		for i = 1, #ARGV, 2 do
+			assert(s[ARGV[i]], ARGV[i])
+			s[ARGV[i]] = tonumber(ARGV[i + 1])
+		end
+		return redis.call('SET', KEYS[1], (codec and codec.pack or cjson.encode)(s))`).
+		Run(l.ctx, l.rdb, []string{stateKey("x")}, args...).Err()
+	if err != nil {
+		l.t.Fatal(err)
+	}
+}
+
+// saw is a report of so many replies after 0.1 s, of slow after 0.2 s, and of overloads.
+func (l *lab) saw(fast, slow, overloads int) Grant {
+	l.t.Helper()
+	g := l.sync("a", knows(l.epoch), func(r *Report) {
+		r.Wants, r.Slots, r.Answered, r.Overloads = 100, 100, fast+slow, overloads
+		for range fast {
+			r.Samples.Add(100 * time.Millisecond)
+		}
+		for range slow {
+			r.Samples.Add(200 * time.Millisecond)
+		}
+	})
+	l.epoch = g.Epoch
+	return g
+}
+
+func TestFirstLookAboveACeilingIsSmallAlsoWhereRoundsAreLong(t *testing.T) {
+	onBoth(t, func(l *lab) {
+		l.set(map[string]float64{"L": 40, "ceil": 40, "ws": l.now - 6})
+		if g := l.saw(100, 0, 0); g.Limit != 42 {
+			t.Errorf("%+v", g)
+		}
+	})
+}
+
+func TestLimitOfOneIsNotCut(t *testing.T) {
+	onBoth(t, func(l *lab) {
+		l.set(map[string]float64{"L": 1})
+		if g := l.saw(30, 0, 1); g.Limit != 2 {
+			t.Errorf("%+v", g)
+		}
+	})
+}
+
+// With a fifth more of the slow ones the slowest quarter is all slow.
+func TestSlowestQuarterSaysNoMoreThanTheMean(t *testing.T) {
+	onBoth(t, func(l *lab) {
+		l.set(map[string]float64{"L": 20, "mu": .12})
+		if g := l.saw(60, 40, 0); g.Ratio > 1.2 {
+			t.Errorf("%+v", g)
+		}
+	})
+}
+
+func TestProbeWithFewRepliesIsOneToo(t *testing.T) {
+	onBoth(t, func(l *lab) {
+		l.set(map[string]float64{"L": 4, "prb": 1, "prbL": 2, "latLim": 5, "ws": l.now - 60})
+		l.saw(3, 0, 0)
+		l.now++
+		l.set(map[string]float64{"L": 4, "latLim": 5, "b1": .09, "b2": .09, "b3": .09})
+		if g := l.saw(15, 0, 0); g.Permits < 4 {
+			t.Errorf("the next one begins at once: %+v", g)
+		}
+	})
+}
+
+func TestRampForgetsWhatWasBeforeCutsOfLongAgo(t *testing.T) {
+	onBoth(t, func(l *lab) {
+		l.set(map[string]float64{"L": 10, "preL": 80, "preT": l.now - 61, "okC": 10, "lastOK": l.now - 5})
+		if g := l.saw(0, 0, 5); g.State != Outage {
+			t.Fatalf("%+v", g)
+		}
+		l.now++
+		l.sync("a")
+		if g := l.sync("a", func(r *Report) { r.Answered = 1 }); g.Why != "recovered, ramp to 9" {
+			t.Errorf("%+v", g)
+		}
+	})
+}
+
+func TestRateThatHoldsNothingBackDoesNotGrow(t *testing.T) {
+	onBoth(t, func(l *lab) {
+		for answered, want := range map[float64]float64{4: 35, 20: 35 * 1.02} {
+			l.set(map[string]float64{"L": 50, "R": 35, "rl": 1, "okRate": answered, "okT": l.now, "nextR": 0})
+			l.now += 0.25
+			if g := l.saw(1, 0, 0); g.Rate != want {
+				t.Errorf("rate %v, want %v, with %v answers a second", g.Rate, want, answered)
+			}
+		}
+	})
+}
+
+func TestGuessedRateThatIsRefusedFallsToTheOneBefore(t *testing.T) {
+	onBoth(t, func(l *lab) {
+		l.set(map[string]float64{"R": 8, "minR": 0.5, "guess": 1, "lastEv": l.now - 5, "pEnd": l.now - 4})
+		if g := l.sync("a", func(r *Report) { r.RetryAfter, r.Age = time.Second, 0 }); g.Rate != 4 {
+			t.Errorf("%+v", g)
 		}
 	})
 }
