@@ -55,8 +55,7 @@
 //     0.98 a after long pauses (a window) if R was never below, else to sqrt(a R), within 0.7
 //     and 0.95 of R. After 3 to 60 s, longer while the same R is refused, R grows by 2, 4, 8 ...
 //     32%, where R and not L is what holds requests back, to three times of what comes through.
-//     Until R is known, it grows by 32%, or doubles where the first requests were refused, and
-//     falls to what it was before. Where a
+//     Until R is known, it grows by 32%, or doubles where the first requests were refused. Where a
 //     Retry-After was of a second at most, a worker uses its tokens evenly: the service may have no
 //     room for all at once. Where R is less than one an interval, a token is for who has a permit
 //     free, and who has one free asks at once.

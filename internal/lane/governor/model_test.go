@@ -344,7 +344,6 @@ func (m *model) quota() {
 func (m *model) learnRate(after float64) {
 	now, refused := m.now, m.R
 	first := math.Max(clampF(5*after, 3, 60), math.Min(60, 40/math.Max(0.2, m.R)))
-	least := math.Min(0.7, 1/(1+m.guess))
 	m.guess = 0
 	switch average, paused := m.okS/(now+after-m.pEnd), math.Max(after, m.pEnd-m.lastEv); {
 	case m.lastEv == 0:
@@ -361,7 +360,7 @@ func (m *model) learnRate(after float64) {
 	case paused >= 5 && m.minR >= average:
 		m.R = 0.98 * average
 	default:
-		m.R = clampF(math.Sqrt(average*m.R), least*m.R, 0.95*m.R)
+		m.R = clampF(math.Sqrt(average*m.R), 0.7*m.R, 0.95*m.R)
 	}
 	m.R = math.Max(0.2, m.R)
 	if refused > 0.85*m.refused && refused < 1.15*m.refused {

@@ -416,15 +416,6 @@ func TestRateThatHoldsNothingBackDoesNotGrow(t *testing.T) {
 	})
 }
 
-func TestGuessedRateThatIsRefusedFallsToTheOneBefore(t *testing.T) {
-	onBoth(t, func(l *lab) {
-		l.set(map[string]float64{"R": 8, "minR": 0.5, "guess": 1, "lastEv": l.now - 5, "pEnd": l.now - 4})
-		if g := l.sync("a", func(r *Report) { r.RetryAfter, r.Age = time.Second, 0 }); g.Rate != 4 {
-			t.Errorf("%+v", g)
-		}
-	})
-}
-
 func TestWhatANewerVersionWroteIsRefused(t *testing.T) {
 	onBoth(t, func(l *lab) {
 		l.rdb.HSet(l.ctx, configKey("x"), "format", Format+1)

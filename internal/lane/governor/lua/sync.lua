@@ -178,7 +178,6 @@ local function learn_rate()
   -- Each try of a higher rate costs a pause, and a refusal of so many requests.
   local first = max(clamp(5 * after, 3, 60), min(60, 40 / max(0.2, s.R)))
   local average, paused = s.okS / (now + after - s.pEnd), max(after, s.pEnd - s.lastEv)
-  local least = min(0.7, 1 / (1 + s.guess)) -- what held before the last step of a guess
   s.guess = 0
   if s.lastEv == 0 then
     local last = now - s.okT >= interval and s.okN / (now - s.okT) or 0
@@ -189,7 +188,7 @@ local function learn_rate()
   elseif paused >= 5 and s.minR >= average then
     s.R = 0.98 * average
   else
-    s.R = clamp(sqrt(average * s.R), least * s.R, 0.95 * s.R)
+    s.R = clamp(sqrt(average * s.R), 0.7 * s.R, 0.95 * s.R)
   end
   s.R = max(0.2, s.R)
   -- Refused again at the same rate: that is the service's, and is tried more rarely.
