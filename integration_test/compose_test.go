@@ -3,8 +3,8 @@ package integration_test
 import (
 	"encoding/json"
 	"fmt"
-	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"os/exec"
 	"slices"
@@ -13,7 +13,10 @@ import (
 	"testing"
 	"time"
 
+	"go.yaml.in/yaml/v4"
+
 	"github.com/weir-tasks/weir/internal/batch"
+	"github.com/weir-tasks/weir/internal/conn/conntest"
 )
 
 // TestComposeRunsABatchScalesAndIsTornDown brings up the very docker-compose.yml
@@ -82,6 +85,83 @@ func TestComposeLosesNothingInTrouble(t *testing.T) {
 	allOK(t, <-done, n)
 }
 
+// TestComposesProfileWatchesARealRun brings up what the profile observability has: Prometheus
+// finds each container by itself and takes the rules, Alertmanager is known to it, and every
+// panel of Grafana's dashboard has something to show of a batch that runs and fails. Grafana
+// itself is among them where its image is here.
+func TestComposesProfileWatchesARealRun(t *testing.T) {
+	c := newCompose(t)
+	services := []string{"redis", "worker", "ui", "prometheus", "alertmanager"}
+	grafana := exec.Command("docker", "image", "inspect", c.image("grafana")).Run() == nil
+	if grafana {
+		services = append(services, "grafana")
+	}
+	t.Logf("Grafana's own container is among them: %v", grafana)
+	c.must(append([]string{"--profile", "observability", "up", "--detach", "--no-build"}, services...)...)
+
+	prometheus := fmt.Sprintf("http://127.0.0.1:%d/api/v1/", c.ports["PROMETHEUS"])
+	values := func(expr string) int {
+		var answer struct {
+			Data struct{ Result []any }
+		}
+		if ask(prometheus+"query?query="+url.QueryEscape(expr), &answer) != nil {
+			return 0
+		}
+		return len(answer.Data.Result)
+	}
+	eventually(t, time.Minute, func() bool { return values(`up{job="weir"} == 1`) == 3 }, "Prometheus sees two workers and the web UI")
+	c.must("up", "--detach", "--no-build", "--no-recreate", "--scale", "worker=3", "redis", "worker")
+	eventually(t, time.Minute, func() bool { return values(`up{job="weir"} == 1`) == 4 }, "Prometheus sees the worker that came")
+	eventually(t, 30*time.Second, func() bool {
+		var answer struct {
+			Data struct{ ActiveAlertmanagers []any }
+		}
+		return ask(prometheus+"alertmanagers", &answer) == nil && len(answer.Data.ActiveAlertmanagers) == 1
+	}, "Prometheus knows Alertmanager")
+	if statusOf(fmt.Sprintf("http://127.0.0.1:%d/-/ready", c.ports["ALERTMANAGER"])) != 200 {
+		t.Error("Alertmanager is not ready")
+	}
+
+	of := func(args ...string) { c.must(append([]string{"run", "--rm", "-T", "producer"}, args...)...) }
+	of("lane", "governed", "--max", "50")
+	of("enqueue", "sleep", "--payload", `{"task_number":1,"fail":"hang"}`, "--timeout", "200ms", "--retries", "0", "--repeat", "2")
+	of("enqueue", "sleep", "--payload", sleepOf(10*time.Second), "--repeat", "5000", "--window", "5000")
+	of("enqueue", "sleep", "--payload", `{"task_number":1,"seconds":1,"fail":"expected"}`, "--retries", "0", "--repeat", "5000", "--window", "5000", "--lane", "governed")
+	// Nothing stands, nobody died and all is ready.
+	quiet := []string{"Lanes that stand", "Rescued tasks", "Not ready"}
+	var empty []string
+	shown := func() bool {
+		empty = nil
+		for _, p := range dashboard(t) {
+			if values(p.Expr) == 0 && !slices.Contains(quiet, p.Title) {
+				empty = append(empty, p.Title+": "+p.Expr)
+			}
+		}
+		return len(empty) == 0
+	}
+	t.Cleanup(func() {
+		if len(empty) > 0 {
+			t.Logf("show nothing:\n%s", strings.Join(empty, "\n"))
+		}
+	})
+	eventually(t, 90*time.Second, shown, "every panel shows something")
+	if grafana {
+		eventually(t, time.Minute, func() bool {
+			return statusOf(fmt.Sprintf("http://127.0.0.1:%d/api/dashboards/uid/weir", c.ports["GRAFANA"])) == 200
+		}, "Grafana has the dashboard")
+	}
+}
+
+// image is what a service of docker-compose.yml runs.
+func (c *compose) image(service string) string {
+	c.t.Helper()
+	var file struct {
+		Services map[string]struct{ Image string }
+	}
+	must(c.t, yaml.Unmarshal([]byte(content(c.t, "../docker-compose.yml")), &file))
+	return file.Services[service].Image
+}
+
 // outcomesSoFar is how many outcomes the one batch has; 0 while Redis does not answer.
 func (c *compose) outcomesSoFar(redis string) int {
 	const script = `local n = 0 for _, k in ipairs(redis.call('KEYS', 'weir:*:batch')) do n = n + redis.call('HGET', k, 'ok') end return n`
@@ -106,7 +186,7 @@ type compose struct {
 	command []string
 	env     []string
 	project string
-	uiPort  int
+	ports   map[string]int // on this host, by the name between WEIR_ and _PORT
 }
 
 // newCompose builds the image and brings down at the end what the test has brought up.
@@ -114,26 +194,21 @@ func newCompose(t *testing.T) *compose {
 	if os.Getenv("WEIR_TEST_DOCKER") == "" {
 		t.Skip("docker-compose.yml is not tested: set WEIR_TEST_DOCKER=1 where a container engine runs")
 	}
-	c := &compose{t: t, command: []string{"docker", "compose"}, uiPort: freePort(t)}
-	c.project = fmt.Sprintf("weir-test-%d-%d", os.Getpid(), c.uiPort)
+	c := &compose{t: t, command: []string{"docker", "compose"}, env: cleanEnv(), ports: make(map[string]int)}
+	for _, name := range []string{"UI", "PROMETHEUS", "ALERTMANAGER", "GRAFANA"} {
+		c.ports[name] = conntest.FreePort(t)
+		c.env = append(c.env, fmt.Sprintf("WEIR_%s_PORT=%d", name, c.ports[name]))
+	}
+	c.project = fmt.Sprintf("weir-test-%d-%d", os.Getpid(), c.ports["UI"])
 	if exec.Command("docker", "compose", "version").Run() != nil {
 		c.command = []string{"docker-compose"}
 	}
 	c.command = append(c.command, "--project-directory", "..", "--file", "../docker-compose.yml",
 		"--project-name", c.project)
-	c.env = append(cleanEnv(), fmt.Sprintf("WEIR_UI_PORT=%d", c.uiPort), "DOCKER_BUILDKIT=0", "COMPOSE_DOCKER_CLI_BUILD=0")
+	c.env = append(c.env, "DOCKER_BUILDKIT=0", "COMPOSE_DOCKER_CLI_BUILD=0")
 	c.must("build", "--quiet", "ui")
-	t.Cleanup(func() { c.must("down", "--volumes", "--timeout", "5") })
+	t.Cleanup(func() { c.must("--profile", "observability", "down", "--volumes", "--timeout", "5") })
 	return c
-}
-
-func freePort(t *testing.T) int {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
 }
 
 func (c *compose) run(args ...string) (stdout, stderr string, err error) {
@@ -175,7 +250,7 @@ func (c *compose) workers() int {
 
 // queueSize is how many tasks asynqmon's API says a queue holds.
 func (c *compose) queueSize(name string) int {
-	r, err := http.Get(fmt.Sprintf("http://127.0.0.1:%d/asynq/api/queues", c.uiPort))
+	r, err := http.Get(fmt.Sprintf("http://127.0.0.1:%d/asynq/api/queues", c.ports["UI"]))
 	if err != nil {
 		return 0
 	}
