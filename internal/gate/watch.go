@@ -28,8 +28,8 @@ func (g *Gate) listen(ctx context.Context) {
 				return
 			}
 			if m.Channel == queue.WakeChannel {
-				if of, p, err := queue.ParseNotice(m.Payload); err == nil {
-					g.mark(p, of)
+				if queues, p, err := queue.ParseNotice(m.Payload); err == nil {
+					g.mark(p, queues...)
 				}
 			} else {
 				_ = g.lookAtKinds(ctx) // the next look repeats it

@@ -93,21 +93,25 @@ func (p *Priority) UnmarshalText(text []byte) (err error) {
 	return err
 }
 
-// notice is what is said on WakeChannel when a queue got work of a priority: of normal
-// ones the queue's name alone.
-func (p Priority) notice(queue string) string {
+// notice is what is said on WakeChannel when queues got work of a priority, each on a line:
+// of normal ones the queues' names alone.
+func (p Priority) notice(queues ...string) string {
+	text := strings.Join(queues, "\n")
 	if p == Normal {
-		return queue
+		return text
 	}
-	return queue + ":" + p.String()
+	return text + ":" + p.String()
 }
 
 // ParseNotice reads what Wake has said.
-func ParseNotice(text string) (queue string, p Priority, err error) {
-	at := strings.LastIndexByte(text, ':') // a shard's name has one, too, before its number
-	if at < 0 || Lane(text) != text {
-		return text, Normal, nil
+func ParseNotice(text string) (queues []string, p Priority, err error) {
+	queues = strings.Split(text, "\n")
+	last := &queues[len(queues)-1]
+	at := strings.LastIndexByte(*last, ':') // a shard's name has one, too, before its number
+	if at < 0 || Lane(*last) != *last {
+		return queues, Normal, nil
 	}
-	p, err = ParsePriority(text[at+1:])
-	return text[:at], p, err
+	p, err = ParsePriority((*last)[at+1:])
+	*last = (*last)[:at]
+	return queues, p, err
 }

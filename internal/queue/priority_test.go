@@ -53,9 +53,9 @@ func TestNamesOfPriorities(t *testing.T) {
 		if got, err := ParsePriority(p.String()); got != p || err != nil {
 			t.Errorf("%v is read as %v, %v", p, got, err)
 		}
-		for _, queue := range []string{"a.b_1", "a.b_1:17"} {
-			if of, got, err := ParseNotice(p.notice(queue)); of != queue || got != p || err != nil {
-				t.Errorf("of %v of %s is heard %q, %v, %v", p, queue, of, got, err)
+		for _, queues := range [][]string{{"a.b_1"}, {"a.b_1:17"}, {"a", "a:17", "a:3"}, {"a:1", "a"}} {
+			if of, got, err := ParseNotice(p.notice(queues...)); !slices.Equal(of, queues) || got != p || err != nil {
+				t.Errorf("of %v of %q is heard %q, %v, %v", p, queues, of, got, err)
 			}
 		}
 		if list := p.List("x"); strings.Count(list, "{x}") != 1 {

@@ -241,8 +241,8 @@ func TestADeadWorkersTasksAreGivenBackInTime(t *testing.T) {
 		}
 		for _, want := range []string{"a", "b"} {
 			for range queue.Priorities {
-				if lane, _, err := queue.ParseNotice((<-heard).Payload); lane != want || err != nil {
-					t.Errorf("gates were told of %q, %v; want %q", lane, err, want)
+				if of, _, err := queue.ParseNotice((<-heard).Payload); len(of) != 1 || of[0] != want || err != nil {
+					t.Errorf("gates were told of %q, %v; want %q", of, err, want)
 				}
 			}
 		}
