@@ -107,6 +107,7 @@ type Feeder struct {
 	window  int64                // as it was told last
 	known   map[string]time.Time // queues that the batch and asynq know of, since when
 	shards  shards
+	former  map[string][]string // see formerQueues
 }
 
 // New returns a Feeder of a batch that Create has made.

@@ -2,6 +2,7 @@ package feed
 
 import (
 	"context"
+	"maps"
 	"slices"
 	"time"
 
@@ -71,7 +72,7 @@ func (f *Feeder) doubts(t *task) bool { return t.seq < f.found.Upto+chunk }
 // findAgain has those of tasks that an earlier life has put into other queues than they would
 // go to now stay there: a task's ID tells it from others in one queue only.
 func (f *Feeder) findAgain(ctx context.Context, tasks []task) error {
-	used, err := f.used(ctx)
+	former, err := f.formerQueues(ctx)
 	if err != nil {
 		return err
 	}
@@ -82,7 +83,7 @@ func (f *Feeder) findAgain(ctx context.Context, tasks []task) error {
 		if t.lane == "" || !f.doubts(t) {
 			continue
 		}
-		others := slices.DeleteFunc(slices.Clone(used[t.lane]), func(of string) bool { return of == t.queue })
+		others := slices.DeleteFunc(append([]string{t.lane}, former[t.lane]...), func(of string) bool { return of == t.queue })
 		if len(others) > 0 {
 			sought = append(sought, queue.Sought{ID: batch.TaskID(f.opts.Name, t.seq), Queues: others})
 			at = append(at, t)
@@ -100,6 +101,21 @@ func (f *Feeder) findAgain(ctx context.Context, tasks []task) error {
 		}
 		return err
 	})
+}
+
+// formerQueues are those of lanes, beside that of the lane's name, that earlier lives have put
+// the batch's tasks into. They are read once: this life knows where it puts its own.
+func (f *Feeder) formerQueues(ctx context.Context) (map[string][]string, error) {
+	if f.former != nil {
+		return f.former, nil
+	}
+	used, err := f.used(ctx)
+	if err != nil {
+		return nil, err
+	}
+	maps.DeleteFunc(used, func(lane string, queues []string) bool { return len(queues) == 1 && queues[0] == lane })
+	f.former = used
+	return used, nil
 }
 
 // used are the queues that the batch's tasks went to, in whatever life, by lane.

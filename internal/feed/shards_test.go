@@ -9,6 +9,8 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/redis/go-redis/v9"
+
 	"github.com/weir-tasks/weir/internal/batch"
 	"github.com/weir-tasks/weir/internal/conn/conntest"
 	"github.com/weir-tasks/weir/internal/queue"
@@ -240,4 +242,49 @@ func TestAStuckLaneHasItsShareInAllItsQueues(t *testing.T) {
 	if err := wait(t, done); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// asked counts how often a set is read.
+type asked struct {
+	redis.Hook
+	key string
+	n   int
+}
+
+func (a *asked) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		if args := cmd.Args(); args[0] == "smembers" && args[1] == a.key {
+			a.n++
+		}
+		return next(ctx, cmd)
+	}
+}
+
+func (a *asked) DialHook(next redis.DialHook) redis.DialHook { return next }
+
+func (a *asked) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return next
+}
+
+// Which queues earlier lives used is read once: a batch may have 100,000 lanes, and go on in
+// steps of a task each.
+func TestFormerQueuesAreReadOnce(t *testing.T) {
+	both(t, func(t *testing.T, b *bench) {
+		if err := b.ledger.AddLane(t.Context(), b.name, lane); err != nil {
+			t.Fatal(err)
+		}
+		f := b.spread(numbered(9), 100, 3)
+		f.found = new(batch.Info)
+		f.found.Upto = 9
+		hook := &asked{key: "weir:{" + b.name + "}:lanes"}
+		b.rdb.AddHook(hook)
+		for seq := range int64(9) {
+			if err := f.spread(t.Context(), []task{{seq: seq, lane: lane}}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if hook.n != 1 {
+			t.Errorf("they were read %d times", hook.n)
+		}
+	})
 }

@@ -81,23 +81,32 @@ const inARow = pipelined
 // ring is the queues of a lane that take turns.
 type ring struct {
 	queues []string
-	asked  int // tasks, of the first of them, in a row
+	in     map[string]bool // which they are
+	asked  int             // tasks, of the first of them, in a row
 }
 
 func (r *ring) any() bool { return len(r.queues) > 0 }
 
 // add puts a queue behind the others, unless it is among them.
 func (r *ring) add(name string) {
-	if !slices.Contains(r.queues, name) {
-		r.queues = append(r.queues, name)
+	if r.in[name] {
+		return
 	}
+	if r.in == nil {
+		r.in = make(map[string]bool, 1)
+	}
+	r.in[name] = true
+	r.queues = append(r.queues, name)
 }
 
 func (r *ring) drop(name string) {
-	if at := slices.Index(r.queues, name); at >= 0 {
-		r.queues = slices.Delete(r.queues, at, at+1)
-		r.asked = 0
+	if !r.in[name] {
+		return
 	}
+	delete(r.in, name)
+	at := slices.Index(r.queues, name)
+	r.queues = slices.Delete(r.queues, at, at+1)
+	r.asked = 0
 }
 
 func (r *ring) next() string {

@@ -100,7 +100,7 @@ func (g *Gate) lookOnce(ctx context.Context) error {
 		}
 	}
 	for of, n := range waiting {
-		if !broken[of] {
+		if n > 0 || !broken[of] {
 			g.lanes.Backlog(of, n)
 		}
 	}
@@ -167,19 +167,20 @@ func (g *Gate) setKnown(names []string, idle bool) (gives bool) {
 		g.failing = 0
 	}
 	lanes := queue.Lanes(names)
+	keep := lanes
 	for name, w := range g.work {
 		_, known := slices.BinarySearch(lanes, name)
 		switch used := w.asked > 0 || w.lists.any(); {
 		case used:
 			names = append(names, w.lists.queues()...)
-			lanes = append(lanes, name)
+			keep = append(keep, name)
 		case !known || idle || w.pass <= g.now:
 			delete(g.work, name)
 		}
 	}
 	slices.Sort(names)
 	g.known = slices.Compact(names)
-	g.lanes.Keep(lanes)
+	g.lanes.Keep(keep)
 	return g.failing == 0
 }
 

@@ -68,10 +68,8 @@ func all(ctx context.Context, rdb redis.UniversalClient) (lanes []*Overview, err
 		}
 		names = slices.AppendSeq(names, maps.Keys(set))
 	}
-	names = append(names, queue.Lanes(queues)...)
-	slices.Sort(names)
 	of := queue.ByLane(queues)
-	for _, name := range slices.Compact(names) {
+	for _, name := range queue.Lanes(append(names, queues...)) {
 		lanes = append(lanes, named(name, of[name]))
 	}
 	return lanes, nil
@@ -129,9 +127,17 @@ func counted(ctx context.Context, rdb redis.UniversalClient, lanes []*Overview) 
 		}
 		_, _ = pipe.Exec(ctx) // each command has its own error
 		for i, o := range chunk {
+			broken := 0
 			for _, c := range of[i] {
-				if err := o.add(&c); err != nil {
+				is, err := o.add(&c)
+				if err != nil {
 					return fmt.Errorf("look at lanes: %w", err)
+				}
+				if is != nil {
+					broken++
+				}
+				if broken == len(of[i]) { // the tasks of others are taken
+					o.Err = is
 				}
 			}
 		}
@@ -157,8 +163,8 @@ func count(ctx context.Context, pipe redis.Pipeliner, name string) counts {
 	return c
 }
 
-// add adds what a queue holds; one that is none is the lane's own trouble.
-func (o *Overview) add(c *counts) error {
+// add adds what a queue holds, and tells how it is none.
+func (o *Overview) add(c *counts) (broken, err error) {
 	o.Active += c.active.Val()
 	for _, n := range c.lists {
 		o.Pending += n.Val()
@@ -169,19 +175,19 @@ func (o *Overview) add(c *counts) error {
 	for _, cmd := range append([]*redis.IntCmd{c.active}, append(c.lists[:], c.later[:]...)...) {
 		switch err := cmd.Err(); {
 		case redis.HasErrorPrefix(err, "WRONGTYPE"):
-			o.Err = fmt.Errorf("%v is %w", cmd.Args()[1], ErrQueue)
+			broken = fmt.Errorf("%v is %w", cmd.Args()[1], ErrQueue)
 		case err != nil:
-			return err
+			return nil, err
 		}
 	}
 	if err := c.ended.Err(); err != nil {
-		return err
+		return nil, err
 	}
 	if text, ok := c.ended.Val()[0].(string); ok {
 		n, _ := strconv.ParseInt(text, 10, 64)
 		o.Ended += n
 	}
-	return nil
+	return broken, nil
 }
 
 // detailed adds how lanes are governed, what their operators want, and how long the oldest

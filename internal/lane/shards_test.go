@@ -83,10 +83,18 @@ func TestAnOverviewAddsQueuesUp(t *testing.T) {
 		if err != nil || s.Backlog != 3 || len(s.Lanes) != 1 || s.Lanes[0].Lane != "a" {
 			t.Errorf("signal %+v, %v", s, err)
 		}
-		c.Del(ctx, queue.Active(queues[1]))
-		c.Set(ctx, queue.Active(queues[1]), "x", 0)
-		if o, err := Get(ctx, c, "a"); err != nil || o.State() != Broken || o.Pending != 3 {
-			t.Errorf("with a broken queue it is %+v, %v", o, err)
+		if err := Announce(ctx, c, "a", queues[1]); err != nil { // as workers did that knew no shards
+			t.Fatal(err)
+		}
+		if s, err := Demands(ctx, c, Cluster{}, nil); err != nil || s.Backlog != 3 || len(s.Lanes) != 1 {
+			t.Errorf("with a queue that was announced as a lane, the signal is %+v, %v", s, err)
+		}
+		for i, name := range queues {
+			c.Del(ctx, queue.Active(name))
+			c.Set(ctx, queue.Active(name), "x", 0)
+			if o, err := Get(ctx, c, "a"); err != nil || o.Pending != 3 || (o.State() == Broken) != (i == len(queues)-1) {
+				t.Errorf("with %d broken queues of %d it is %+v, %v", i+1, len(queues), o, err)
+			}
 		}
 	}
 	conntest.Both(t, check)

@@ -149,7 +149,7 @@ func (s *sweeper) round(ctx context.Context) error {
 	if err != nil || len(idle) == 0 {
 		return err
 	}
-	if err := s.retire(ctx, idle, now); err != nil {
+	if err := s.retire(ctx, idle[:min(len(idle), retiredIn)], now); err != nil {
 		return err
 	}
 	return s.lookAfter(ctx, now)
@@ -190,7 +190,7 @@ func (s *sweeper) idle(ctx context.Context, names []string, now time.Time) (idle
 			before, known := s.seen[name]
 			if !known || before.done != done[i].Val() {
 				s.seen[name] = calm{now, done[i].Val()}
-			} else if now.Sub(before.since) >= s.idleFor && len(idle) < retiredIn {
+			} else if now.Sub(before.since) >= s.idleFor {
 				idle = append(idle, name)
 			}
 		}
@@ -222,11 +222,12 @@ func (s *sweeper) wholly(ctx context.Context, idle []string) ([]string, error) {
 			}
 		}
 	}
+	slices.Sort(others)
 	empty, err := queue.Empty(ctx, s.rdb, others)
 	if err != nil {
 		return nil, err
 	}
-	busy := queue.ByLane(slices.DeleteFunc(others, func(of string) bool { return slices.Contains(empty, of) }))
+	busy := queue.ByLane(slices.DeleteFunc(others, func(of string) bool { _, is := slices.BinarySearch(empty, of); return is }))
 	return slices.DeleteFunc(idle, func(name string) bool { return len(busy[name]) > 0 }), nil
 }
 

@@ -14,11 +14,17 @@ import (
 // MaxShards is the most queues that the new tasks of a lane may be spread over.
 const MaxShards = 64
 
+// maxNumber is the greatest in the name of a shard's queue. Of every 2 x MaxShards numbers one is
+// right for each part of the slots: the greatest that Shards needs is some 500.
+const maxNumber = 9999
+
 // Lane is the lane whose tasks a queue holds. A lane of one queue has that of its own name;
-// the further ones are called lane:NUMBER.
+// the further ones are called lane:NUMBER. A queue with a number that Shards does not give is
+// a lane of its own.
 func Lane(queue string) string {
-	lane, number, sharded := strings.Cut(queue, ":")
-	if !sharded || lane == "" || number == "" || strings.Trim(number, "0123456789") != "" {
+	lane, text, sharded := strings.Cut(queue, ":")
+	number, err := strconv.Atoi(text)
+	if !sharded || lane == "" || err != nil || number < 1 || number > maxNumber || strconv.Itoa(number) != text {
 		return queue
 	}
 	return lane

@@ -12,7 +12,7 @@ import (
 func TestAQueueIsOfItsLane(t *testing.T) {
 	t.Parallel()
 	for queue, lane := range map[string]string{
-		"api": "api", "api:1": "api", "api:4711": "api", "a.b_1-2:3": "a.b_1-2",
+		"api": "api", "api:1": "api", "api:9999": "api", "api:10000": "api:10000", "api:0": "api:0", "api:01": "api:01", "api:+1": "api:+1", "api:99999999999999999999": "api:99999999999999999999", "a.b_1-2:3": "a.b_1-2",
 		"weir:gate": "weir:gate", "mail:urgent": "mail:urgent", "a:1:2": "a:1:2", "a:": "a:", ":1": ":1", "a:1x": "a:1x", "": "",
 	} {
 		if got := Lane(queue); got != lane {
