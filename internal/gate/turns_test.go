@@ -417,3 +417,25 @@ func TestForwardingIsAsynqs(t *testing.T) {
 		}
 	})
 }
+
+// A lane keeps its place in the order of turns while it has nothing to run and others do,
+// however many these are.
+func TestALookForgetsNoPlaceThatMatters(t *testing.T) {
+	t.Parallel()
+	g := New(nil, nil, lane.NewSet("w", 10), Options{})
+	var names []string
+	for i := range 100 {
+		name := fmt.Sprintf("l%02d", i)
+		names = append(names, name)
+		g.work[name] = &work{lane: name, index: -1, pass: 100}
+		if i%2 == 0 {
+			g.found(name, queue.Normal)
+		}
+	}
+	g.setKnown(slices.Clone(names), false)
+	for _, name := range names {
+		if g.work[name] == nil {
+			t.Errorf("%s has lost its place", name)
+		}
+	}
+}
