@@ -123,15 +123,10 @@ func execute(ctx context.Context, p ExecPayload) (ExecResult, error) {
 		cmd.Env = append(cmd.Env, name+"="+value)
 	}
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(p.Stdin), &stdout, &stderr
-	confined := confinementNow()
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Credential: confined.as}
 	cmd.Cancel = func() error { return killGroup(cmd.Process.Pid) }
 	cmd.WaitDelay = execWaitDelay
 
-	err := confined.within(cmd)
-	if err == nil {
-		err = cmd.Start()
-	}
+	err := confinementNow().start(cmd)
 	if err != nil {
 		err = fmt.Errorf("start %s: %w", p.Command, err)
 		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) || errors.Is(err, syscall.E2BIG) {

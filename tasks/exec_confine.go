@@ -22,6 +22,9 @@ type confinement struct {
 // of address space and of each file it writes, open files, and processes of its user.
 var limitNames = []string{"cpu", "file-size", "files", "memory", "processes"}
 
+// confines says that commands run otherwise than the worker itself.
+func (c confinement) confines() bool { return c.as != nil || len(c.limits) > 0 }
+
 // confined is how this worker's commands run.
 var confined struct {
 	sync.RWMutex

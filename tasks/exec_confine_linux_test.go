@@ -4,6 +4,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -38,6 +40,47 @@ func TestCommandsRunWithinLimits(t *testing.T) {
 	confine(t, "", map[string]string{"cpu": "1"})
 	if _, err := sh(t, t.Context(), ExecPayload{}, `while :; do :; done`); err == nil || !strings.Contains(err.Error(), "killed") {
 		t.Errorf("a busy one: %v after %v", err, time.Since(start))
+	}
+}
+
+// A command's environment is its own: on the way there it steers nothing of weir's.
+func TestTheEnvironmentOfALimitedCommandIsItsOwn(t *testing.T) {
+	confine(t, "", map[string]string{"files": "64"})
+	p := ExecPayload{Env: map[string]string{"GODEBUG": "inittrace=1", "GOMAXPROCS": "8000", "GOGC": "1", "GOTRACEBACK": "crash", "PATH": "/bin", "+X": "+"}}
+	got, err := sh(t, t.Context(), p, `tr '\0' '\n' </proc/$$/environ`)
+	names := strings.Split(strings.TrimSpace(got.Stdout), "\n")
+	slices.Sort(names)
+	want := []string{"+X=+", "GODEBUG=inittrace=1", "GOGC=1", "GOMAXPROCS=8000", "GOTRACEBACK=crash", "PATH=/bin"}
+	names = slices.DeleteFunc(names, func(s string) bool { return strings.HasPrefix(s, "PWD=") || strings.HasPrefix(s, "OLDPWD=") }) // the shell's
+	if err != nil || got.Stderr != "" || !slices.Equal(names, want) {
+		t.Errorf("got %q, stderr %q, %v, want %q", names, got.Stderr, err, want)
+	}
+}
+
+// What is unlimited is as it was for the worker.
+func TestLimitsLeaveTheOthersAlone(t *testing.T) {
+	const script = `ulimit -Sa; ulimit -Ha`
+	want, err := sh(t, t.Context(), ExecPayload{}, script)
+	if err != nil {
+		t.Fatal(err)
+	}
+	confine(t, "", map[string]string{"cpu": "7"})
+	got, err := sh(t, t.Context(), ExecPayload{}, script)
+	drop := func(s string) string { return regexp.MustCompile(`(?m)^.*(cpu|time).*$`).ReplaceAllString(s, "") }
+	if err != nil || drop(got.Stdout) != drop(want.Stdout) || got.Stdout == want.Stdout {
+		t.Errorf("got %v\n%s, want\n%s", err, got.Stdout, want.Stdout)
+	}
+}
+
+// Little memory is enough for a command that needs little: what weir does before it takes none.
+func TestCommandsOfLittleMemoryStart(t *testing.T) {
+	for _, memory := range []string{"64MiB", "128MiB"} {
+		confine(t, "", map[string]string{"memory": memory, "processes": "1"})
+		for n := range 15 {
+			if _, err := sh(t, t.Context(), ExecPayload{}, `:`, strings.Repeat("x", 30<<10), strings.Repeat("y", 30<<10)); err != nil {
+				t.Fatalf("within %s, the %d. time: %v", memory, n, err)
+			}
+		}
 	}
 }
 
@@ -79,5 +122,27 @@ func TestConfinementsAreRefused(t *testing.T) {
 		if err := ConfineExec(c.user, limits); err == nil || !strings.Contains(err.Error(), c.problem) {
 			t.Errorf("%+v: %v", c, err)
 		}
+	}
+}
+
+// A confined command gets no more rights by a program that would give it some.
+func TestConfinedCommandsGetNoNewPrivileges(t *testing.T) {
+	confine(t, "", map[string]string{"files": "64"})
+	got, err := sh(t, t.Context(), ExecPayload{}, `grep NoNewPrivs /proc/self/status`)
+	if err != nil || got.Stdout != "NoNewPrivs:\t1\n" {
+		t.Errorf("got %q, %v", got.Stdout, err)
+	}
+}
+
+// A command starts no more processes than its user may have. Root's are not counted.
+func TestProcessesOfAUserAreBounded(t *testing.T) {
+	name := ""
+	if os.Geteuid() == 0 {
+		name = "54321:54321"
+	}
+	confine(t, name, map[string]string{"processes": "1"})
+	got, err := sh(t, t.Context(), ExecPayload{Dir: "/"}, `true & wait`)
+	if err == nil || !strings.Contains(strings.ToLower(err.Error()), "fork") {
+		t.Errorf("a second process: %+v, %v", got, err)
 	}
 }
