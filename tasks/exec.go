@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"maps"
 	"os"
 	"os/exec"
@@ -128,11 +127,7 @@ func execute(ctx context.Context, p ExecPayload) (ExecResult, error) {
 
 	err := confinementNow().start(cmd)
 	if err != nil {
-		err = fmt.Errorf("start %s: %w", p.Command, err)
-		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) || errors.Is(err, syscall.E2BIG) {
-			return ExecResult{}, Permanent(err)
-		}
-		return ExecResult{}, err
+		return ExecResult{}, notStarted(p.Command, err)
 	}
 	err = cmd.Wait()
 	// What the command left running in its group goes too, also after a normal
@@ -151,6 +146,17 @@ func execute(ctx context.Context, p ExecPayload) (ExecResult, error) {
 		Stderr:    stderr.text(),
 		Truncated: stdout.more || stderr.more,
 	}, nil
+}
+
+// notStarted tells of a command that could not be started; permanent is what no further try mends.
+func notStarted(command string, err error) error {
+	err = fmt.Errorf("start %s: %w", command, err)
+	for _, lasting := range []error{syscall.ENOENT, syscall.ENOTDIR, syscall.E2BIG, syscall.EACCES} {
+		if errors.Is(err, lasting) {
+			return Permanent(err)
+		}
+	}
+	return err
 }
 
 // killGroup kills the process group led by pid.

@@ -34,7 +34,8 @@ var confined struct {
 // ConfineExec says as which user, and within which limits, commands of exec tasks run: a
 // worker's --exec-user and --exec-limit. The user is a name, or UID:GID, and "" the worker's own;
 // limits are numbers by name: cpu, file-size, files, memory and processes, sizes also as 64MiB. It
-// fails for what is no such user or limit, and for another user unless this process is root's.
+// fails for what is no such user or limit, for another user unless this process is root's, and
+// where no command can be started so: it tries.
 func ConfineExec(name string, limits map[string]string) error {
 	c := confinement{limits: make(map[string]uint64)}
 	var err error
@@ -53,6 +54,9 @@ func ConfineExec(name string, limits map[string]string) error {
 		if c.limits[what], err = amount(limits[what]); err != nil {
 			return fmt.Errorf("limit %s of commands: %w", what, err)
 		}
+	}
+	if err := c.try(); err != nil {
+		return fmt.Errorf("no command can be started so: %w", err)
 	}
 	confined.Lock()
 	defer confined.Unlock()

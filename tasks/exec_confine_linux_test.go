@@ -1,14 +1,20 @@
 package tasks
 
 import (
+	"encoding/json"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"slices"
+	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // confine runs commands so, until the test's end.
@@ -144,5 +150,84 @@ func TestProcessesOfAUserAreBounded(t *testing.T) {
 	got, err := sh(t, t.Context(), ExecPayload{Dir: "/"}, `true & wait`)
 	if err == nil || !strings.Contains(strings.ToLower(err.Error()), "fork") {
 		t.Errorf("a second process: %+v, %v", got, err)
+	}
+}
+
+// A command that cannot be started fails alike with limits and without, once and for all.
+func TestALimitedCommandThatIsNotThereFailsAsAnyOther(t *testing.T) {
+	dir := t.TempDir()
+	for name, text := range map[string]string{"gone": "#!/bin/sh", "no-interpreter": "#!/no/such", "no-rights": "#!/bin/sh"} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := AllowExec(name, filepath.Join(dir, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Remove(filepath.Join(dir, "gone")); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(filepath.Join(dir, "no-rights"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	payloads := map[string]string{
+		"gone": `{"command":"gone"}`, "no interpreter": `{"command":"no-interpreter"}`, "no rights": `{"command":"no-rights"}`,
+		"no folder": `{"command":"gone","dir":"/no/such"}`, "a file as folder": `{"command":"gone","dir":"/etc/passwd"}`,
+		"too long": `{"command":"no-interpreter","args":["` + strings.Repeat("x", 200<<10) + `"]}`,
+	}
+	errs := make(map[string]string)
+	for _, limits := range []map[string]string{nil, {"files": "64"}} {
+		confine(t, "", limits)
+		for what, payload := range payloads {
+			var p ExecPayload
+			if err := json.Unmarshal([]byte(payload), &p); err != nil {
+				t.Fatal(err)
+			}
+			_, err := execute(t.Context(), p)
+			if !IsPermanent(err) {
+				t.Errorf("%s, within %v: %v is not permanent", what, limits, err)
+				continue
+			}
+			text := strings.ReplaceAll(err.Error(), "/proc/self/exe", filepath.Join(dir, p.Command))
+			if other, ok := errs[what]; ok && other != text {
+				t.Errorf("%s: %q, within %v %q", what, other, limits, text)
+			}
+			errs[what] = text
+		}
+	}
+}
+
+// A worker whose commands could not start does not start: rights that are missing are told by name.
+func TestConfinementsAreTried(t *testing.T) {
+	var files syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &files); err != nil {
+		t.Fatal(err)
+	}
+	more, user := map[string]string{"cpu": "7", "files": strconv.FormatUint(files.Max+1, 10)}, ""
+	if os.Geteuid() == 0 {
+		user = "54321:54321"
+	}
+	if err := ConfineExec(user, more); err == nil || !strings.HasSuffix(err.Error(), "limit files="+more["files"]+": operation not permitted") {
+		t.Errorf("more files than the worker's own %d: %v", files.Max, err)
+	}
+	if user == "" {
+		t.Skip("only root can run commands as another user")
+	}
+	refused := make(chan error)
+	go func() {
+		runtime.LockOSThread() // for ever: a thread without rights
+		header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+		var rights [2]unix.CapUserData
+		if err := unix.Capset(&header, &rights[0]); err != nil {
+			refused <- err
+			return
+		}
+		refused <- ConfineExec(user, nil)
+	}()
+	if err := <-refused; err == nil || !strings.Contains(err.Error(), "no command can be started so: ") || !strings.Contains(err.Error(), "operation not permitted") {
+		t.Errorf("root without rights: %v", err)
+	}
+	if confinementNow().confines() {
+		t.Error("what is refused holds")
 	}
 }

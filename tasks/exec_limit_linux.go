@@ -1,6 +1,8 @@
 package tasks
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -10,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -44,6 +47,24 @@ func init() {
 		fmt.Fprintf(os.Stderr, "start %s: %v\n", os.Args[3], becomeLimited(os.Args[1], os.Args[2], os.Args[3:]))
 		os.Exit(127)
 	}
+}
+
+// try goes the whole way of a confined command but its last step: there is no program of no name.
+func (c confinement) try() error {
+	if !c.confines() {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	err := c.start(exec.CommandContext(ctx, ""))
+	var last *os.PathError
+	switch {
+	case errors.As(err, &last) && last.Path == "":
+		return nil
+	case err == nil:
+		return errors.New("the start ended half-way")
+	}
+	return err
 }
 
 // start starts a command as its user and within its limits. The errors are those of cmd.Start,
