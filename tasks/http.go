@@ -2,7 +2,6 @@ package tasks
 
 import (
 	"context"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
@@ -13,7 +12,6 @@ import (
 	"slices"
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	"github.com/weir-tasks/weir/internal/egress"
 	"golang.org/x/net/http/httpguts"
@@ -31,20 +29,8 @@ type HTTPPayload struct {
 	Headers     map[string]string `json:"headers,omitzero"`
 	Body        string            `json:"body,omitzero"`
 	Expect      []string          `json:"expect,omitzero" validate:"min=1,max=32" doc:"statuses that are a success: 2xx, 404, 200-299"`
-	WantHeaders []string          `json:"want_headers,omitzero" validate:"max=64" doc:"response headers to keep"`
+	WantHeaders []string          `json:"want_headers,omitzero" validate:"max=64" doc:"response headers to keep, 16 KiB of them"`
 	MaxBody     int               `json:"max_body,omitzero" validate:"gte=0,lte=1048576" doc:"bytes of the response body to keep"`
-}
-
-// HTTPResult is the answer to a request whose status was expected.
-type HTTPResult struct {
-	Status     int               `json:"status"`
-	Headers    map[string]string `json:"headers,omitzero" doc:"those asked for in want_headers"`
-	Body       string            `json:"body,omitzero"`
-	BodyBase64 string            `json:"body_base64,omitzero" doc:"instead of body if it is no text: not UTF-8, or large and full of control characters"`
-	Truncated  bool              `json:"truncated" doc:"the body had more than max_body"`
-	Bytes      int64             `json:"bytes" doc:"size of the body, as far as known"`
-	Proto      string            `json:"proto"`
-	Timing     HTTPTiming        `json:"timing_ms"`
 }
 
 // These bound a request's head, generously: few services take as much.
@@ -138,7 +124,8 @@ func doHTTP(ctx context.Context, p HTTPPayload) (HTTPResult, error) {
 		drain(resp, stop)
 		return HTTPResult{}, err
 	}
-	result := HTTPResult{Status: resp.StatusCode, Proto: resp.Proto, Headers: pick(resp.Header, p.WantHeaders)}
+	result := HTTPResult{Status: resp.StatusCode, Proto: resp.Proto}
+	result.Headers, result.HeadersTruncated = pick(resp.Header, p.WantHeaders)
 	if err := result.readBody(resp, p.MaxBody); err != nil {
 		return HTTPResult{}, httpFailed(req, fmt.Errorf("read body: %w", err))
 	}
@@ -170,50 +157,6 @@ func newHTTPRequest(ctx context.Context, p HTTPPayload) (*http.Request, error) {
 		req.Header.Set(name, value)
 	}
 	return req, nil
-}
-
-// readBody keeps up to limit bytes of the body and learns how large it is.
-func (r *HTTPResult) readBody(resp *http.Response, limit int) error {
-	body, err := io.ReadAll(io.LimitReader(resp.Body, int64(limit)+1))
-	if err != nil {
-		return err
-	}
-	r.Bytes = max(int64(len(body)), resp.ContentLength)
-	if len(body) > limit {
-		r.Truncated, body = true, body[:limit]
-	}
-	if text := trimCut(body, r.Truncated); isPlain(text) {
-		r.Body = string(text)
-	} else {
-		r.BodyBase64 = base64.StdEncoding.EncodeToString(body)
-	}
-	return nil
-}
-
-// isPlain says that a body is UTF-8 and, as a text in JSON, not much more than twice as large:
-// a control character takes six bytes there.
-func isPlain(body []byte) bool {
-	controls := 0
-	for _, c := range body {
-		if c < ' ' && c != '\t' && c != '\n' && c != '\r' {
-			controls++
-		}
-	}
-	return utf8.Valid(body) && 5*controls <= max(len(body), 16<<10)
-}
-
-// pick returns the wanted headers that are there.
-func pick(h http.Header, wanted []string) map[string]string {
-	var found map[string]string
-	for _, name := range wanted {
-		if values := h.Values(name); len(values) > 0 {
-			if found == nil {
-				found = make(map[string]string, len(wanted))
-			}
-			found[name] = strings.Join(values, ", ")
-		}
-	}
-	return found
 }
 
 // drain reads the rest of a body, if it is short and there soon.

@@ -125,21 +125,77 @@ func TestHTTPWorstBodyFits(t *testing.T) {
 // maxDefaultBody is what is kept of a body where the payload says nothing.
 const maxDefaultBody = 64 << 10
 
-// A body that is asked for and does not fit the cap of results ends the task with the flag
-// that helps; with that flag it is kept whole, up to the largest that may be asked for.
-func TestABodyBeyondTheCapOfResultsNamesTheFlag(t *testing.T) {
-	server := serve(t, func(w http.ResponseWriter, r *http.Request) { _, _ = w.Write(bytes.Repeat([]byte("x"), 1<<20)) })
-	_, err := httpRun(t, t.Context(), HTTPPayload{URL: server.URL, MaxBody: 1 << 20})
-	if !IsPermanent(err) || !strings.Contains(err.Error(), "over the cap of 262144") || !strings.Contains(err.Error(), "--max-result") {
-		t.Errorf("got %v", err)
+// A body that is asked for and does not fit the cap of results is cut, for the request is done;
+// with a higher --max-result it is kept whole, up to the largest that may be asked for.
+func TestABodyBeyondTheCapOfResultsIsCut(t *testing.T) {
+	for what, body := range map[string]string{
+		"text":                strings.Repeat("x", 1<<20),
+		"long characters":     strings.Repeat("€", 1<<20/3),
+		"quotes":              strings.Repeat(`"`, 300<<10),
+		"text, then controls": strings.Repeat("x", 200<<10) + strings.Repeat("\x01", 30<<10) + strings.Repeat("y", 30<<10),
+		"no text":             strings.Repeat("\xff\x00", 150<<10),
+	} {
+		server := serve(t, func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("X", strings.Repeat("v", 10<<10))
+			_, _ = io.WriteString(w, body)
+		})
+		payload, err := HTTP.Encode(HTTPPayload{Method: "POST", URL: server.URL, Expect: []string{"200"}, MaxBody: 1 << 20, WantHeaders: []string{"X"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for most, whole := range map[int]bool{0: false, 20 << 10: false, 2 << 20: true} {
+			data, err := HTTP.Type().Run(WithMeans(t.Context(), &Means{MaxResult: most}), payload)
+			if err != nil {
+				t.Errorf("%s, up to %d: %v", what, most, err)
+				continue
+			}
+			got, err := HTTP.DecodeResult(data)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if most == 0 {
+				most = DefaultPolicy.MaxResult
+			}
+			kept, err := base64.StdEncoding.DecodeString(got.BodyBase64)
+			if kept := string(kept) + got.Body; err != nil || !strings.HasPrefix(body, kept) || (kept == body) != whole || got.Truncated == whole {
+				t.Errorf("%s, up to %d: kept %d of %d bytes, truncated %v, %v", what, most, len(kept), len(body), got.Truncated, err)
+			}
+			if len(data) > most || !whole && len(data) < most-20 || len(got.Headers["X"]) != 10<<10 || got.HeadersTruncated || got.Bytes != int64(len(body)) && got.Bytes != 1<<20 {
+				t.Errorf("%s, up to %d: a result of %d bytes, header of %d, body of %d", what, most, len(data), len(got.Headers["X"]), got.Bytes)
+			}
+		}
 	}
-	ctx := WithMeans(t.Context(), &Means{MaxResult: 2 << 20})
-	got, err := httpRun(t, ctx, HTTPPayload{URL: server.URL, MaxBody: 1 << 20})
-	if err != nil || len(got.Body) != 1<<20 || got.Truncated {
-		t.Errorf("got %d bytes, %v", len(got.Body), err)
-	}
-	_, err = HTTP.Encode(HTTPPayload{Method: "GET", URL: server.URL, Expect: []string{"200"}, MaxBody: 1<<20 + 1})
+	_, err := HTTP.Encode(HTTPPayload{Method: "GET", URL: "http://h/", Expect: []string{"200"}, MaxBody: 1<<20 + 1})
 	wantInvalid(t, err, "max_body", "1,048,576 or less")
+}
+
+// Headers that are asked for are cut where they are too large, in the order they are asked for;
+// and go where results may hardly have anything.
+func TestWantedHeadersAreBounded(t *testing.T) {
+	body := strings.Repeat("x", 64<<10)
+	server := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("A", strings.Repeat("a", 10<<10))
+		w.Header().Set("Huge", strings.Repeat("h", 200<<10))
+		_, _ = io.WriteString(w, body)
+	})
+	for _, c := range []struct {
+		want    []string
+		most    int // of the result
+		a, huge int // bytes kept
+		cut     bool
+	}{
+		{[]string{"A"}, 0, 10 << 10, 0, false},
+		{[]string{"Huge", "A"}, 0, 0, 16<<10 - 4, true},
+		{[]string{"A", "Huge"}, 0, 10 << 10, 6<<10 - 5, true},
+		{[]string{"A"}, 1 << 10, 0, 0, true},
+		{nil, 1 << 10, 0, 0, false},
+	} {
+		ctx := WithMeans(t.Context(), &Means{MaxResult: c.most})
+		got, err := httpRun(t, ctx, HTTPPayload{URL: server.URL, WantHeaders: c.want})
+		if err != nil || len(got.Headers["A"]) != c.a || len(got.Headers["Huge"]) != c.huge || got.HeadersTruncated != c.cut || got.Truncated != (c.most > 0) {
+			t.Errorf("%v, up to %d: %d and %d bytes, cut %v, truncated %v, %v", c.want, c.most, len(got.Headers["A"]), len(got.Headers["Huge"]), got.HeadersTruncated, got.Truncated, err)
+		}
+	}
 }
 
 func TestHTTPGzipBomb(t *testing.T) {
