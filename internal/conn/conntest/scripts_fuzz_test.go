@@ -18,17 +18,34 @@ import (
 // script is one of weir's, as its text tells it.
 type script struct {
 	name, src string
-	kinds     []string       // of each of KEYS, by the commands used on it
+	kinds     []string       // of each of KEYS, by the commands used on it, or by kindsOf
 	prefixes  map[int]string // those of ARGV that begin keys
 	fields    []string       // of hashes: all words that stand between quotes
 }
 
 var (
 	keysIn   = regexp.MustCompile(`KEYS\[(\d+)`)
-	usedAs   = regexp.MustCompile(`call\('([A-Z])[A-Z]+', KEYS\[(\d+)\]`)
+	usedAs   = regexp.MustCompile(`call\('([A-Z]+)', KEYS\[(\d+)\]`)
 	prefixIn = regexp.MustCompile(`ARGV\[(\d+)\] asynq:\{LANE\}:(\w):`)
 	quoted   = regexp.MustCompile(`'([A-Za-z_]+)'`)
 )
+
+// ofAnyKind are commands that say nothing of a key's kind.
+var ofAnyKind = []string{"DEL", "EXISTS", "EXPIREAT", "PERSIST", "PEXPIRE", "PEXPIREAT", "PTTL", "TYPE"}
+
+// kindsOf are the kinds of KEYS that no command in a script tells, since they have another name
+// there or may be of any: H(ash), L(ist), Z(set), G(et) for a string.
+var kindsOf = map[string]map[int]string{
+	"doctor/lua/rights.lua":    {1: "G"},
+	"gate/lua/take.lua":        {2: "G"},
+	"lane/lua/retire.lua":      {1: "G", 2: "H", 3: "G", 4: "G", 5: "Z"},
+	"queue/lua/close.lua":      {3: "H"},
+	"queue/lua/forward.lua":    {2: "L", 3: "L", 4: "L"},
+	"queue/lua/giveback.lua":   {4: "L", 5: "L", 6: "L"},
+	"queue/lua/park.lua":       {2: "Z", 3: "L", 4: "L", 5: "L"},
+	"queue/lua/quarantine.lua": {5: "H"},
+	"queue/lua/withdraw.lua":   {3: "L", 4: "L", 5: "L"},
+}
 
 // readScripts are all of weir's.
 func readScripts(t testing.TB) (all []script) {
@@ -51,12 +68,22 @@ func readScripts(t testing.TB) (all []script) {
 		for _, m := range keysIn.FindAllStringSubmatch(s.src, -1) {
 			n, _ := strconv.Atoi(m[1])
 			for len(s.kinds) < n {
-				s.kinds = append(s.kinds, "G")
+				s.kinds = append(s.kinds, "")
 			}
 		}
 		for _, m := range usedAs.FindAllStringSubmatch(s.src, -1) {
-			n, _ := strconv.Atoi(m[2])
-			s.kinds[n-1] = m[1]
+			if n, _ := strconv.Atoi(m[2]); !slices.Contains(ofAnyKind, m[1]) {
+				s.kinds[n-1] = m[1][:1]
+			}
+		}
+		for n, kind := range kindsOf[strings.TrimPrefix(file, "../../")] {
+			if s.kinds[n-1] != "" {
+				t.Errorf("%s: the kind of KEYS[%d] is told twice", file, n)
+			}
+			s.kinds[n-1] = kind
+		}
+		if n := slices.Index(s.kinds, ""); n >= 0 {
+			t.Errorf("%s: of what kind is KEYS[%d]?", file, n+1)
 		}
 		for _, m := range prefixIn.FindAllStringSubmatch(s.src, -1) {
 			n, _ := strconv.Atoi(m[1])
@@ -159,6 +186,9 @@ func FuzzScripts(f *testing.F) {
 		var refused redis.Error
 		if err != nil && !errors.As(err, &refused) {
 			t.Fatalf("%s, %q: %v", s.name, args, err)
+		}
+		if err != nil && wrong == 0 && strings.Contains(err.Error(), "WRONGTYPE") {
+			t.Errorf("%s, %q: its keys are of the kinds %q: %v", s.name, args, s.kinds, err)
 		}
 		if took := time.Since(began); took > 10*time.Second {
 			t.Errorf("%s, %q: that took %v", s.name, args, took)
