@@ -25,7 +25,6 @@ import (
 )
 
 const (
-	readCount = 1000
 	readBlock = time.Second
 
 	// commitEvery is how long outcomes may wait for their commit.
@@ -74,6 +73,7 @@ type Follower struct {
 	given   atomic.Int64
 	turn    atomic.Int64
 	last    string // the last stream ID read
+	amount  amount // of the next read
 	keep    string // where the stream may begin, when that is still to be said
 }
 
@@ -150,7 +150,7 @@ func (f *Follower) Run(ctx context.Context) (err error) {
 
 func (f *Follower) read(ctx context.Context) (entries []batch.Entry, err error) {
 	err = retry.Until(ctx, func() (err error) {
-		entries, err = f.ledger.Read(ctx, f.opts.Name, f.last, readCount, readBlock)
+		entries, err = f.ledger.Read(ctx, f.opts.Name, f.last, f.amount.next(), readBlock)
 		if err != nil || len(entries) > 0 {
 			return err
 		}
@@ -160,6 +160,7 @@ func (f *Follower) read(ctx context.Context) (entries []batch.Entry, err error) 
 		}
 		return err
 	}, f.opts.Trouble)
+	f.amount.took(entries)
 	return entries, err
 }
 
