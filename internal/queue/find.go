@@ -14,15 +14,19 @@ import (
 func Find(ctx context.Context, rdb redis.UniversalClient, lanes []string, id string) (lane string, m *Message, err error) {
 	for chunk := range slices.Chunk(lanes, 500) {
 		pipe := rdb.Pipeline()
-		sizes := make([]*redis.IntCmd, len(chunk))
+		sizes, there := make([]*redis.IntCmd, len(chunk)), make([]*redis.BoolCmd, len(chunk))
 		for i, lane := range chunk {
 			sizes[i] = pipe.HStrLen(ctx, TaskPrefix(lane)+id, "msg")
+			there[i] = pipe.HExists(ctx, TaskPrefix(lane)+id, "msg")
 		}
 		_, _ = pipe.Exec(ctx) // each command has its own error
 		for i, lane := range chunk {
 			size, err := sizes[i].Result()
+			if err == nil {
+				err = there[i].Err()
+			}
 			switch {
-			case err == nil && size == 0:
+			case err == nil && !there[i].Val():
 				continue
 			case err == nil && size > MaxMessage:
 				return lane, nil, ErrTooLarge

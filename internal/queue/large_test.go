@@ -42,12 +42,13 @@ func TestALargeMessageIsFoundAndNotRead(t *testing.T) {
 	both(t, func(t *testing.T, q *fixture) {
 		q.c.HSet(q.ctx, TaskPrefix("x")+"large", "msg", strings.Repeat("x", MaxMessage+1), "state", "pending")
 		q.c.HSet(q.ctx, TaskPrefix("x")+"limit", "msg", strings.Repeat("x", MaxMessage), "state", "pending")
+		q.c.HSet(q.ctx, TaskPrefix("x")+"blank", "msg", "", "state", "pending")
 		q.add("x", "small")
 		for id, want := range map[string]struct {
 			lane string
 			id   string
 			err  error
-		}{"large": {"x", "", ErrTooLarge}, "limit": {"x", "", nil}, "small": {"x", "small", nil}, "none": {"", "", nil}} {
+		}{"large": {"x", "", ErrTooLarge}, "limit": {"x", "", nil}, "small": {"x", "small", nil}, "blank": {"x", "", nil}, "none": {"", "", nil}} {
 			lane, m, err := Find(q.ctx, q.c, []string{"empty", "x"}, id)
 			if lane != want.lane || !errors.Is(err, want.err) || (m == nil) != (id == "large" || id == "none") || m != nil && m.ID != want.id {
 				t.Errorf("%s: lane %q, %.100v, %v", id, lane, m, err)
