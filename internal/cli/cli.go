@@ -76,8 +76,12 @@ func (c *Common) Validate() error {
 		return fmt.Errorf("--redis: %w", err)
 	}
 	if conn.Exposed(c.Redis) && !c.Insecure {
-		return errors.Join(client.Close(), fmt.Errorf("--redis: %s is beyond this host and has neither password nor TLS, so that whoever else reaches it can make workers run what they like: "+
-			"write redis://:PASSWORD@HOST (or ?password_file=PATH behind the host) or rediss://, or say --insecure", conn.Redact(c.Redis)))
+		has, instead := "neither password nor TLS", "rediss://"
+		if conn.Unchecked(c.Redis) {
+			has, instead = "no password, and with insecure_skip_verify no TLS that counts", "leave insecure_skip_verify out"
+		}
+		return errors.Join(client.Close(), fmt.Errorf("--redis: %s is beyond this host and has %s, so that whoever else reaches it can make workers run what they like: "+
+			"write redis://:PASSWORD@HOST (or ?password_file=PATH behind the host) or %s, or say --insecure", conn.Redact(c.Redis), has, instead))
 	}
 	return client.Close()
 }

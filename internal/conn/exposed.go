@@ -7,6 +7,12 @@ import (
 	"strings"
 )
 
+// Unchecked says that a URL's TLS does not check who answers.
+func Unchecked(rawURL string) bool {
+	t, err := parse(rawURL)
+	return err == nil && t.tls && t.options.skipVerify
+}
+
 // Exposed says that a URL leads to a Redis beyond this host by way of neither password
 // nor TLS: whoever else reaches it can make workers run what they like. TLS whose certificate
 // is not checked is none. No name is looked up: but for localhost, all are beyond.
