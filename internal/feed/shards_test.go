@@ -221,11 +221,11 @@ func TestNewShardsHoldForNewTasks(t *testing.T) {
 func TestAStuckLaneHasItsShareInAllItsQueues(t *testing.T) {
 	b := real(t)
 	s := newServices(b)
-	src := sorted(500, "stuck", "b")
+	src := sorted(200, "stuck", "b")
 	f := s.feeder(src, 640)
 	f.opts.Shards = func(context.Context) (map[string]int, error) { return map[string]int{"stuck": 8}, nil }
 	done := start(t, f)
-	s.await("the other lane runs to its end", func() bool { s.serve("b", 100); return len(s.ran["b"]) == 500 })
+	s.await("the other lane runs to its end", func() bool { s.serve("b", 100); return len(s.ran["b"]) == 200 })
 	if in, first := len(slices.Concat(slices.Collect(maps.Values(b.inQueues()))...)), 640/4; in == 0 || in > first {
 		t.Errorf("of the stuck lane %d tasks are in Redis, of a window of 640", in)
 	}
@@ -237,7 +237,7 @@ func TestAStuckLaneHasItsShareInAllItsQueues(t *testing.T) {
 		for _, of := range queue.Shards("stuck", 8) {
 			ran += len(s.ran[of])
 		}
-		return ran == 500
+		return ran == 200
 	})
 	if err := wait(t, done); err != nil {
 		t.Fatal(err)
