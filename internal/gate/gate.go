@@ -79,7 +79,7 @@ type Gate struct {
 	stopOnce sync.Once
 	workers  sync.WaitGroup // the gate's own goroutines
 	woken    chan struct{}  // a queue got work
-	looking  sync.Mutex     // at the kinds of lanes
+	looking  chan struct{}  // holds one while somebody looks at the kinds of lanes
 
 	mu        sync.Mutex
 	known     []string              // queues in use
@@ -127,6 +127,7 @@ func New(rdb, fast redis.UniversalClient, lanes *lane.Set, opts Options) *Gate {
 		opts:            opts,
 		stop:            make(chan struct{}),
 		woken:           make(chan struct{}, 1),
+		looking:         make(chan struct{}, 1),
 		work:            make(map[string]*work),
 		forwarded:       make(map[string]time.Time),
 		claims:          make(map[taskKey][]*Permit),

@@ -122,8 +122,12 @@ func (g *Gate) lookOnce(ctx context.Context) error {
 // lookAtKinds learns which lanes are governed, and tells of those found here; and what
 // lanes weigh.
 func (g *Gate) lookAtKinds(ctx context.Context) error {
-	g.looking.Lock()
-	defer g.looking.Unlock()
+	select {
+	case g.looking <- struct{}{}:
+		defer func() { <-g.looking }()
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
 	g.mu.Lock()
 	news := g.news
 	g.news = nil
