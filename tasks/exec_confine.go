@@ -10,6 +10,8 @@ import (
 	"strings"
 	"sync"
 	"syscall"
+
+	"github.com/weir-tasks/weir/internal/size"
 )
 
 // confinement is as whom commands run, and within which limits of the system's.
@@ -51,7 +53,7 @@ func ConfineExec(name string, limits map[string]string) error {
 		if !slices.Contains(limitNames, what) {
 			return fmt.Errorf("limit %q of commands: must be one of %s", what, strings.Join(limitNames, ", "))
 		}
-		if c.limits[what], err = amount(limits[what]); err != nil {
+		if c.limits[what], err = size.Parse(limits[what]); err != nil {
 			return fmt.Errorf("limit %s of commands: %w", what, err)
 		}
 	}
@@ -86,19 +88,4 @@ func credential(name string) (*syscall.Credential, error) {
 		return nil, fmt.Errorf("must be a name or UID:GID")
 	}
 	return &syscall.Credential{Uid: uint32(u), Gid: uint32(g)}, nil
-}
-
-// amount reads a number from 1, also as 10KiB, 64MiB or 1GiB.
-func amount(text string) (uint64, error) {
-	number, shift := text, 0
-	for unit, bits := range map[string]int{"KiB": 10, "MiB": 20, "GiB": 30} {
-		if n, ok := strings.CutSuffix(text, unit); ok {
-			number, shift = n, bits
-		}
-	}
-	n, err := strconv.ParseUint(number, 10, 63-shift)
-	if err != nil || n == 0 {
-		return 0, fmt.Errorf("%q: must be a number from 1, or a size such as 64MiB", text)
-	}
-	return n << shift, nil
 }

@@ -2,9 +2,8 @@ package cli
 
 import (
 	"fmt"
-	"strconv"
-	"strings"
 
+	"github.com/weir-tasks/weir/internal/size"
 	"github.com/weir-tasks/weir/internal/work"
 )
 
@@ -21,15 +20,9 @@ type Size int
 
 // UnmarshalText reads 262144, 256KiB or 1MiB.
 func (s *Size) UnmarshalText(text []byte) error {
-	number, unit := string(text), 1
-	for suffix, bytes := range map[string]int{"KiB": 1 << 10, "MiB": 1 << 20} {
-		if n, ok := strings.CutSuffix(string(text), suffix); ok {
-			number, unit = n, bytes
-		}
-	}
-	n, err := strconv.ParseUint(number, 10, 32)
-	if bytes := int(n) * unit; err == nil && bytes >= 1<<10 && bytes <= 16<<20 {
-		*s = Size(bytes)
+	n, err := size.Parse(string(text))
+	if err == nil && n >= 1<<10 && n <= 16<<20 {
+		*s = Size(n)
 		return nil
 	}
 	return fmt.Errorf("%q: must be a size from 1KiB to 16MiB, such as 512KiB", text)
