@@ -6,10 +6,12 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 
 	"github.com/weir-tasks/weir/internal/batch"
+	"github.com/weir-tasks/weir/tasks"
 )
 
 // reads is what each read of a stream has brought.
@@ -46,21 +48,28 @@ func (r *reads) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 // after many small ones; those come in great numbers all the same, also after large ones.
 func TestAReadIsOfBoundedSize(t *testing.T) {
 	b := mini(t)
-	const large, small, all = 100, 2000, 2200
-	for seq := range int64(all) {
-		o := &batch.Outcome{Seq: seq, State: batch.OK, Attempts: 1, Result: []byte(`"x"`)}
-		if seq < large || seq >= large+small {
-			o.Result = []byte(`"` + strings.Repeat("x", 256<<10) + `"`)
-		}
-		if _, err := b.ledger.Record(t.Context(), "b", o, 0, nil); err != nil {
-			t.Fatal(err)
+	const large, small, all = 20, 1000, 1100
+	record := func(from, to int64, result string) {
+		for seq := from; seq < to; seq++ {
+			if _, err := b.ledger.Record(t.Context(), "b", &batch.Outcome{Seq: seq, State: batch.OK, Attempts: 1, Result: []byte(result)}, 0, nil); err != nil {
+				t.Error(err)
+			}
 		}
 	}
-	b.seal(all)
+	most := `"` + strings.Repeat("x", tasks.DefaultPolicy.MaxResult-2) + `"`
+	record(0, large, most)
+	record(large, large+small, `"x"`)
 	var r reads
 	b.rdb.AddHook(&r)
 	var sink memory
-	if err := b.follow(&sink, Options{}); err != nil {
+	seen := func(o *batch.Outcome, _ time.Duration) error {
+		if o.Seq == large+small-1 { // the next read is of these, by what was learned of the small ones
+			record(large+small, all, most)
+			b.seal(all)
+		}
+		return nil
+	}
+	if err := b.follow(&sink, Options{Seen: seen}); err != nil {
 		t.Fatal(err)
 	}
 	if len(sink.seqs) != all || slices.Max(r.bytes) > 2*readBytes+readCount<<10 || slices.Max(r.counts) != readCount {
@@ -75,7 +84,7 @@ func TestTheLargestResultsAreReadOneByOne(t *testing.T) {
 		t.Errorf("first %d", a.next())
 	}
 	a.took(make([]batch.Entry, readCount))
-	if a.next() != readCount {
+	if a.next() != readCount || readCount*int64(tasks.DefaultPolicy.MaxResult) > 2*readBytes {
 		t.Errorf("after empty ones %d", a.next())
 	}
 	a.took([]batch.Entry{{Line: make([]byte, 2*readBytes)}})
