@@ -173,14 +173,15 @@ func peak(p *proc) (most float64) {
 
 // staysSmall waits for the end of a producer that is given something of size, and
 // compares it with one that is not.
-func staysSmall(t *testing.T, p *proc) {
+func staysSmall(t *testing.T, p *proc) (used float64) {
 	t.Helper()
-	used := peak(p)
+	used = peak(p)
 	usual := peak(startProducer(t, "", "run", "square", "--repeat", "3"))
 	t.Logf("%.0f MB of memory; one with nothing to do has %.0f", used, usual)
 	if used > usual+24 {
 		t.Errorf("%.0f MB of memory; one with nothing to do has %.0f", used, usual)
 	}
+	return used
 }
 
 // A line of any length is one bad record, and is never in memory.
@@ -210,7 +211,7 @@ func TestAPayloadOverTheCapIsOneBadRecord(t *testing.T) {
 	in := padded(64<<10) + "\n" + padded(64<<10+1) + "\n" + padded(100) + "\n"
 	all := producerReading(t, in, "", "run", "square", "--format", "ndjson", "--ordered").exits(t, 1).outcomes(t)
 	if len(all) != 3 || all[0].State != batch.OK || all[2].State != batch.OK || all[1].Class != batch.Invalid ||
-		all[1].Error != "stdin:2: payload of 65537 bytes is over the cap of 65536" {
+		all[1].Error != "stdin:2: payload of 65537 bytes is over the cap of 65536; keep larger data in a store, and their address in the payload" {
 		t.Errorf("outcomes %+v", all)
 	}
 }
@@ -241,7 +242,9 @@ func TestADecompressionBombIsRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	p := startProducer(t, "", "run", "square", bomb)
-	staysSmall(t, p)
+	if used := staysSmall(t, p); used > 64 {
+		t.Errorf("10 GB of zeros took %.0f MB of memory", used)
+	}
 	r := p.wait().exits(t, 2)
 	for _, words := range []string{"bomb.gz:", "the gzip data expands more than", "decompression bomb", "decompress it first"} {
 		if !strings.Contains(r.stderr, words) {

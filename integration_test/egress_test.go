@@ -39,6 +39,14 @@ func TestAWorkerReachesTheInternetAlone(t *testing.T) {
 	}
 	plain.kill()
 
+	// Nothing is sent: the port is judged before the connection is made.
+	elsewhere := startWorkerAsIs(t, url, "--allow-port", "8080,8443")
+	r = producerReading(t, "http://8.8.8.8:22/", url, "run", "http").exits(t, 1)
+	if o := r.outcomes(t)[0]; o.Class != batch.Rejected || o.Attempts != 1 || !strings.Contains(o.Error, "8.8.8.8:22 is denied: port 22 is none of [80 443 8080 8443]; a worker with --allow-port 22,") {
+		t.Errorf("another port: got %+v", o)
+	}
+	elsewhere.kill()
+
 	startWorkerAsIs(t, url, "--allow-net", "127.0.0.0/8,::1", "--deny-net", "127.0.0.9")
 	producerReading(t, service.URL, url, "run", "http").exits(t, 0)
 	r = producerReading(t, "http://127.0.0.9/", url, "run", "http").exits(t, 1)

@@ -113,6 +113,20 @@ func TestAThousandHostileInputsFitInMemory(t *testing.T) {
 	}
 }
 
+// TestABombOfAServiceIsCut: what a service packs into 10 GB of zeros is unpacked as far as the
+// largest body goes, and no further.
+func TestABombOfAServiceIsCut(t *testing.T) {
+	payload := fmt.Sprintf(`{"url":"%s/bomb","max_body":1048576}`, hostileServices(t, 1)[0])
+	p := startProducer(t, "", "run", "http", "--payload", payload, "--max-result", "2MiB")
+	if used := staysSmall(t, p); used > 64 {
+		t.Errorf("10 GB of zeros took %.0f MB of memory", used)
+	}
+	o := p.wait().exits(t, 0).outcomes(t)[0]
+	if o.State != batch.OK || !strings.Contains(string(o.Result), `"truncated":true`) || len(o.Result) < 1<<20 {
+		t.Errorf("got %+.300v", o)
+	}
+}
+
 // hostileRecords are payloads of http that must not pass.
 func hostileRecords(large string) []string {
 	deep := func(open, end string, n int) string { return strings.Repeat(open, n) + strings.Repeat(end, n) }

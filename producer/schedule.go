@@ -93,7 +93,7 @@ type scheduled struct {
 }
 
 // ofTheProcess are flags that say nothing of a batch.
-var ofTheProcess = []string{"http", "ui", "sign-key", "sign-for", "concurrency", "egress", "allow-net", "deny-net", "allow-env", "allow-file", "allow-exec"}
+var ofTheProcess = []string{"http", "ui", "sign-key", "sign-for", "concurrency", "egress", "allow-net", "deny-net", "allow-port", "max-redirects", "allow-env", "allow-file", "allow-exec"}
 
 // parseScheduled reads a command without the environment, which may be another where it is
 // run.

@@ -72,7 +72,7 @@ func decode[P any](t *Type, data []byte) (P, error) {
 }
 
 func overCap(size, limit int) *InvalidError {
-	return invalidf("", "payload of %d bytes is over the cap of %d", size, limit)
+	return invalidf("", "payload of %d bytes is over the cap of %d; keep larger data in a store, and their address in the payload", size, limit)
 }
 
 // members are those of a payload's object. They are few: a list is faster than a map.

@@ -21,6 +21,7 @@ func FuzzEgress(f *testing.F) {
 	for _, s := range spellings {
 		f.Add(s.url, uint32(0x7f000001))
 	}
+	f.Add("https://name.test/", uint32(0x08080808))
 	for _, a := range []uint32{0, 0x08080808, 0x0a000001, 0x64400001, 0xa9fea9fe, 0xe0000001, 0xffffffff} {
 		f.Add("https://name.test:8443/", a)
 	}
@@ -61,6 +62,9 @@ func FuzzEgress(f *testing.F) {
 			ip := net.IP(at.Addr().Unmap().AsSlice())
 			if !ip.IsGlobalUnicast() || ip.IsPrivate() || netip.MustParsePrefix("100.64.0.0/10").Contains(at.Addr().Unmap()) || at.Addr().Unmap() == netip.MustParseAddr("168.63.129.16") {
 				t.Errorf("%q, which resolves to %v, leads to %v", url, resolved, address)
+			}
+			if at.Port() != 80 && at.Port() != 443 {
+				t.Errorf("%q leads to %v", url, address)
 			}
 		}
 	})

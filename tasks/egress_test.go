@@ -290,6 +290,8 @@ func TestARedirectIsJudgedToo(t *testing.T) {
 		"//127.0.0.1:" + port(inside):              "127.0.0.1 is denied: loopback",
 		"http://[fd00:ec2::254]/":                  "fd00:ec2::254 is denied: metadata",
 		"http://10.0.0.1/":                         "10.0.0.1 is denied: private",
+		"http://8.8.8.8:22/":                       "8.8.8.8:22 is denied: port 22",
+		"https://8.8.8.8:6379/":                    "8.8.8.8:6379 is denied: port 6379",
 	} {
 		for _, path := range []string{"/", "/far"} {
 			_, err := httpRun(t, ctx, HTTPPayload{URL: outside.URL + path + "?to=" + to})

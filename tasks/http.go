@@ -20,7 +20,7 @@ import (
 // HTTP makes one HTTP request (and follows redirects, unless `expect` has their
 // status). Every request carries `Idempotency-Key: <batch>:<seq>`, so that a
 // service can tell a second attempt from a second task.
-var HTTP = Define("http", Policy{MaxPayload: 256 << 10, Governed: true}, doHTTP)
+var HTTP = Define("http", Policy{MaxPayload: maxPayload, Governed: true}, doHTTP)
 
 // HTTPPayload is one request.
 type HTTPPayload struct {

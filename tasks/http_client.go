@@ -1,8 +1,10 @@
 package tasks
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"net/http"
 	"net/url"
@@ -15,8 +17,8 @@ import (
 )
 
 const (
-	maxRedirects = 10
-	maxHead      = 256 << 10 // of an answer, in bytes
+	defaultRedirects = 3
+	maxHead          = 256 << 10 // of an answer, in bytes
 )
 
 // newHTTPTransport makes what holds the connections of http tasks. It has no proxy from
@@ -57,14 +59,15 @@ func httpTransport(ctx context.Context) http.RoundTripper {
 // httpClient follows redirects, but not one whose status is what the task expects.
 func httpClient(ctx context.Context, expect []statusRange, body string) *http.Client {
 	secretBody := hasSecret(ctx, body)
+	most := cmp.Or(meansOf(ctx).MaxRedirects, defaultRedirects)
 	return &http.Client{
 		Transport: traced{httpTransport(ctx)},
 		CheckRedirect: func(next *http.Request, via []*http.Request) error {
 			switch {
 			case expected(expect, next.Response.StatusCode):
 				return http.ErrUseLastResponse
-			case len(via) > maxRedirects:
-				return Permanent(errors.New("more than 10 redirects"))
+			case len(via) > most:
+				return Permanent(fmt.Errorf("more than %d redirects; a worker's --max-redirects is how many it follows", most))
 			case next.URL.Scheme != "http" && next.URL.Scheme != "https":
 				return Permanent(errors.New("redirected to what is no http or https URL"))
 			case leavesHost(next, via) && next.Body != nil && secretBody:

@@ -410,13 +410,21 @@ func TestHTTPRedirects(t *testing.T) {
 			http.Redirect(w, r, fmt.Sprintf("/%d", n-1), http.StatusFound)
 		}
 	})
-	if got, err := httpRun(t, t.Context(), HTTPPayload{URL: server.URL + "/10"}); err != nil || got.Status != 200 {
-		t.Errorf("10 redirects: got %+v, %v", got, err)
-	}
-	for path, want := range map[string]string{"/11": "more than 10 redirects", "/ftp": "no http or https URL"} {
-		if _, err := httpRun(t, t.Context(), HTTPPayload{URL: server.URL + path}); !IsPermanent(err) || !strings.Contains(err.Error(), want) {
-			t.Errorf("%s: got %v", path, err)
+	for most, ctx := range map[int]context.Context{
+		3: t.Context(),
+		1: WithMeans(t.Context(), &Means{MaxRedirects: 1}),
+		7: WithMeans(t.Context(), &Means{MaxRedirects: 7}),
+	} {
+		if got, err := httpRun(t, ctx, HTTPPayload{URL: fmt.Sprintf("%s/%d", server.URL, most)}); err != nil || got.Status != 200 {
+			t.Errorf("%d redirects: got %+v, %v", most, got, err)
 		}
+		_, err := httpRun(t, ctx, HTTPPayload{URL: fmt.Sprintf("%s/%d", server.URL, most+1)})
+		if want := fmt.Sprintf("more than %d redirects; a worker's --max-redirects", most); !IsPermanent(err) || !strings.Contains(err.Error(), want) {
+			t.Errorf("one more than %d redirects: got %v", most, err)
+		}
+	}
+	if _, err := httpRun(t, t.Context(), HTTPPayload{URL: server.URL + "/ftp"}); !IsPermanent(err) || !strings.Contains(err.Error(), "no http or https URL") {
+		t.Errorf("to ftp: got %v", err)
 	}
 	got, err := httpRun(t, t.Context(), HTTPPayload{URL: server.URL + "/1", Expect: []string{"302"}, WantHeaders: []string{"Location"}})
 	if err != nil || got.Status != 302 || got.Headers["Location"] != "/0" {

@@ -17,6 +17,8 @@ type Means struct {
 	Secrets *secret.Store // what references in payloads stand for; nil is nothing
 	// MaxResult caps results of all types, in bytes; 0 leaves each its Policy.MaxResult.
 	MaxResult int
+	// MaxRedirects caps those that one http request follows; 0 is 3.
+	MaxRedirects int
 
 	quota atomic.Pointer[Quota]
 }

@@ -21,9 +21,9 @@ type Policy struct {
 	// attempts, MaxBackoff its ceiling.
 	Backoff    time.Duration
 	MaxBackoff time.Duration
-	// MaxPayload and MaxResult cap the JSON of payload and result, in bytes. MaxPayload is 8 MiB
-	// at most, so that no queue holds a message that workers would not read. A worker may have
-	// a cap of its own in place of MaxResult.
+	// MaxPayload and MaxResult cap the JSON of payload and result, in bytes. MaxPayload is 256 KiB
+	// at most: larger data belong in a store, and their address in the payload. A worker may
+	// have a cap of its own in place of MaxResult.
 	MaxPayload int
 	MaxResult  int
 	// Lane is the way to the service these tasks call; default: the type's name. A
@@ -51,7 +51,7 @@ var DefaultPolicy = Policy{
 }
 
 // maxPayload is the most that any type may take.
-const maxPayload = 8 << 20
+const maxPayload = 256 << 10
 
 // namePattern is what a task type may be called.
 var namePattern = regexp.MustCompile(`^[a-z0-9][a-z0-9_-]{0,63}$`)
@@ -105,7 +105,7 @@ func (p Policy) problem() string {
 	case p.MaxPayload < 0 || p.MaxResult < 0:
 		return "MaxPayload and MaxResult must not be negative"
 	case p.MaxPayload > maxPayload:
-		return fmt.Sprintf("MaxPayload is %d, must be at most %d", p.MaxPayload, maxPayload)
+		return fmt.Sprintf("MaxPayload is %d, must be at most %d; keep larger data in a store, and their address in the payload", p.MaxPayload, maxPayload)
 	case ValidLane(p.Lane) != nil:
 		return ValidLane(p.Lane).Error()
 	case p.Concurrency < 0:

@@ -48,7 +48,7 @@ func (r *Runner) run(ctx context.Context, d *delivery, l limit) (result []byte, 
 	defer stopClock()
 
 	calls := newServices(ctx, r.opts.Gate, d.lane)
-	means := &tasks.Means{Acquire: calls.acquire, Egress: r.opts.Egress, Secrets: r.opts.Secrets, MaxResult: r.opts.MaxResult}
+	means := &tasks.Means{Acquire: calls.acquire, Egress: r.opts.Egress, Secrets: r.opts.Secrets, MaxResult: r.opts.MaxResult, MaxRedirects: r.opts.MaxRedirects}
 	ctx = tasks.WithMeans(ctx, means)
 	began := time.Now()
 	done := make(chan ended, 1)

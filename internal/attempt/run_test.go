@@ -194,14 +194,15 @@ func TestAPayloadThatDoesNotFitIsNotRun(t *testing.T) {
 	o := someOptions
 	o.WithPayload = true
 	inBubble(t, o, nil, func(t *testing.T, w *world) {
-		payloads := []string{"", "garbage", "\xff\xfe", `{"key":1}`, `{"key":"x","n":-1}`, `{"key":"x","n":1,"more":1}`, "{\"key\":\"\xff\"}"}
+		payloads := []string{"", "garbage", "\xff\xfe", `{"key":1}`, `{"key":"x","n":-1}`, `{"key":"x","n":1,"more":1}`, "{\"key\":\"\xff\"}",
+			`{"key":"` + strings.Repeat("x", 3<<20) + `","n":1}`} // the cap may have been higher when it was enqueued
 		for seq, p := range payloads {
 			w.send("test-job", []byte(p), map[string]string{batch.Header: "1"}, asynq.TaskID(batch.TaskID("b", int64(seq))))
 		}
 		w.until(time.Minute, "all have their outcome", func() bool { return len(w.outcomes()) == len(payloads) })
 		for _, o := range w.outcomes() {
 			if o.State != batch.Failed || o.Class != batch.Invalid || o.Attempts != 1 {
-				t.Errorf("payload %q: %+v", payloads[o.Seq], o)
+				t.Errorf("payload %.100q: %+.500v", payloads[o.Seq], o)
 			}
 		}
 		w.wantNothingLeft()

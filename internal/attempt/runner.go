@@ -41,6 +41,8 @@ type Options struct {
 	Secrets *secret.Store
 	// MaxResult caps results, in bytes; 0 leaves each type its own.
 	MaxResult int
+	// MaxRedirects caps those of one http request; 0 leaves it to the task type.
+	MaxRedirects int
 	// Verify, if set, is nil for the signature of a task that may run.
 	Verify func(t sign.Task, signature string) error
 	// Observe, if set, is told of every attempt's end.

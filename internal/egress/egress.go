@@ -10,6 +10,8 @@
 //     6to4 and Teredo addresses are denied where the IPv4 address is.
 //   - Deny goes before Allow, Allow before the mode.
 //   - Under Public what is not known to be the internet is denied, under None everything.
+//   - Public has few ports, or the internet would be one to search for open services.
+//     What Allow has may be reached at any.
 package egress
 
 import (
@@ -17,6 +19,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 )
@@ -35,7 +38,12 @@ const (
 type Options struct {
 	Mode        Mode
 	Allow, Deny []netip.Prefix
+	// Ports are what Public has besides 80 and 443.
+	Ports []uint16
 }
+
+// webPorts are those of http and https.
+var webPorts = []uint16{80, 443}
 
 // Guard judges addresses. It is immutable; a nil Guard allows any.
 type Guard struct{ opts Options }
@@ -45,7 +53,7 @@ func New(o Options) (*Guard, error) {
 	if o.Mode != Public && o.Mode != Any && o.Mode != None {
 		return nil, fmt.Errorf("egress %q: must be %s, %s or %s", o.Mode, Public, Any, None)
 	}
-	g := &Guard{Options{Mode: o.Mode}}
+	g := &Guard{Options{Mode: o.Mode, Ports: slices.Concat(webPorts, o.Ports)}}
 	for _, list := range []struct{ from, to *[]netip.Prefix }{{&o.Allow, &g.opts.Allow}, {&o.Deny, &g.opts.Deny}} {
 		for _, network := range *list.from {
 			*list.to = append(*list.to, unmapped(network.Masked()))
@@ -74,6 +82,19 @@ func ParseNetworks(texts []string) ([]netip.Prefix, error) {
 	return networks, nil
 }
 
+// ParsePorts reads ports, from 1 to 65535.
+func ParsePorts(texts []string) ([]uint16, error) {
+	var ports []uint16
+	for _, text := range texts {
+		port, err := strconv.ParseUint(text, 10, 16)
+		if err != nil || port == 0 {
+			return nil, fmt.Errorf("%q is no port: they are from 1 to 65535", text)
+		}
+		ports = append(ports, uint16(port))
+	}
+	return ports, nil
+}
+
 // unmapped is the IPv4 network that an IPv4-mapped one stands for.
 func unmapped(network netip.Prefix) netip.Prefix {
 	if network.Addr().Is4In6() && network.Bits() >= 96 {
@@ -97,12 +118,17 @@ func (g *Guard) String() string {
 			fmt.Fprintf(&b, " %s %s", list.name, network)
 		}
 	}
+	if g.opts.Mode == Public {
+		fmt.Fprintf(&b, " ports %v", g.opts.Ports)
+	}
 	return b.String()
 }
 
-// DeniedError is an address that must not be reached from here.
+// DeniedError is an address that must not be reached from here, or not at a port.
 type DeniedError struct {
 	Addr netip.Addr
+	// Port is what is denied of the address; 0 if all of it is.
+	Port uint16
 	// Rule is what denies it.
 	Rule string
 	// Explicit says that it was an operator's Deny.
@@ -114,10 +140,14 @@ func (e *DeniedError) Error() string {
 	if e.Explicit {
 		return text
 	}
+	if e.Port != 0 {
+		return fmt.Sprintf("egress to %s is denied: %s; a worker with --allow-port %d, --allow-net %s or --egress any would allow it",
+			netip.AddrPortFrom(e.Addr, e.Port), e.Rule, e.Port, e.Addr.WithZone(""))
+	}
 	return fmt.Sprintf("%s; a worker with --allow-net %s or --egress any would allow it", text, e.Addr.WithZone(""))
 }
 
-// Check is a *DeniedError for an address that must not be reached.
+// Check is a *DeniedError for an address that must not be reached, at no port.
 func (g *Guard) Check(addr netip.Addr) error {
 	if g == nil {
 		return nil
@@ -150,7 +180,21 @@ func (g *Guard) Control(_ context.Context, network, address string, _ syscall.Ra
 	if err != nil {
 		return fmt.Errorf("egress by %s is denied: %q is no IP address", network, address)
 	}
-	return g.Check(target.Addr())
+	if err := g.Check(target.Addr()); err != nil {
+		return err
+	}
+	return g.checkPort(target)
+}
+
+// checkPort is a *DeniedError for a port that must not be reached, of an address that may.
+func (g *Guard) checkPort(target netip.AddrPort) error {
+	if g.opts.Mode != Public || slices.Contains(g.opts.Ports, target.Port()) {
+		return nil
+	}
+	if _, named := within(g.opts.Allow, target.Addr().Unmap().WithZone("")); named {
+		return nil
+	}
+	return &DeniedError{Addr: target.Addr(), Port: target.Port(), Rule: fmt.Sprintf("port %d is none of %v", target.Port(), g.opts.Ports)}
 }
 
 func within(networks []netip.Prefix, addr netip.Addr) (netip.Prefix, bool) {

@@ -139,6 +139,67 @@ func TestTheErrorNamesAddressRuleAndFlag(t *testing.T) {
 	}
 }
 
+// TestPublicHasThePortsOfTheWeb: others are the operator's word, for all addresses or by
+// naming one; and whoever meets the error knows which.
+func TestPublicHasThePortsOfTheWeb(t *testing.T) {
+	deny, err := ParseNetworks([]string{"8.8.4.4"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	more, err := New(Options{Mode: Public, Ports: []uint16{8080, 8443}, Deny: deny})
+	if err != nil {
+		t.Fatal(err)
+	}
+	public, named := guard(t, Public, "", ""), guard(t, Public, "8.8.8.8 10.0.0.0/8 2606:4700::/32", "")
+	for _, c := range []struct {
+		guard   *Guard
+		address string
+		denied  string // "" if it may be reached
+	}{
+		{public, "8.8.8.8:80", ""},
+		{public, "8.8.8.8:443", ""},
+		{public, "[2606:4700::1]:443", ""},
+		{public, "8.8.8.8:0", "egress to 8.8.8.8 is denied"},
+		{public, "8.8.8.8:22", "egress to 8.8.8.8:22 is denied: port 22 is none of [80 443]; a worker with --allow-port 22, --allow-net 8.8.8.8 or --egress any would allow it"},
+		{public, "8.8.8.8:65535", "port 65535"},
+		{public, "8.8.8.8:8080", "--allow-port 8080"},
+		{public, "[2606:4700::1]:6379", "egress to [2606:4700::1]:6379 is denied: port 6379"},
+		{public, "[::ffff:8.8.8.8]:25", "port 25"},
+		{public, "127.0.0.1:22", "127.0.0.1 is denied: loopback"},
+		{more, "8.8.8.8:8080", ""},
+		{more, "8.8.8.8:8443", ""},
+		{more, "8.8.8.8:443", ""},
+		{more, "8.8.8.8:8081", "port 8081 is none of [80 443 8080 8443]"},
+		{more, "10.0.0.1:8080", "10.0.0.1 is denied: private"},
+		{more, "8.8.4.4:8080", "--deny-net 8.8.4.4/32"},
+		{named, "8.8.8.8:22", ""},
+		{named, "[::ffff:8.8.8.8]:22", ""},
+		{named, "10.1.2.3:6379", ""},
+		{named, "[2606:4700::1]:22", ""},
+		{named, "8.8.4.4:22", "port 22"},
+		{guard(t, Any, "", ""), "8.8.8.8:22", ""},
+		{guard(t, None, "8.8.8.8", ""), "8.8.8.8:22", ""},
+		{guard(t, None, "", ""), "8.8.8.8:443", "--egress none"},
+		{nil, "8.8.8.8:22", ""},
+	} {
+		err := c.guard.Control(t.Context(), "tcp", c.address, nil)
+		if (err == nil) != (c.denied == "") || err != nil && !strings.Contains(err.Error(), c.denied) {
+			t.Errorf("%v, %s: got %v, want %q", c.guard, c.address, err, c.denied)
+		}
+	}
+	if public.String() == more.String() {
+		t.Error("guards with other ports have the same rules: they would share connections")
+	}
+}
+
+func TestPortsAreRefusedThatAreNone(t *testing.T) {
+	for _, text := range []string{"", "0", "-1", "65536", "http", "80-90", "8080 ", "+80"} {
+		if got, err := ParsePorts([]string{"443", text}); err == nil {
+			t.Errorf("%q: got %v", text, got)
+		}
+	}
+}
+
 func TestControlTakesOnlyIPAddresses(t *testing.T) {
 	public := guard(t, Public, "", "")
 	for address, allowed := range map[string]bool{

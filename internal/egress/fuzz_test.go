@@ -9,7 +9,7 @@ import (
 // What the guard lets through, net's own classification has outside of this host and its
 // networks; and the spelling of an address changes nothing.
 func FuzzControl(f *testing.F) {
-	for _, a := range []string{"", ":", "93.184.216.34:80", "127.0.0.1:1", "[::1]:1", "[::ffff:10.0.0.1]:80", "[64:ff9b::a9fe:a9fe]:80", "[fe80::1%eth0]:80",
+	for _, a := range []string{"", ":", "93.184.216.34:22", "93.184.216.34:80", "127.0.0.1:1", "[::1]:1", "[::ffff:10.0.0.1]:80", "[64:ff9b::a9fe:a9fe]:80", "[fe80::1%eth0]:80",
 		"[2002:7f00:1::]:80", "[2001:0:7f00:1::]:80", "0.0.0.0:80", "0177.0.0.1:80", "2130706433:80", "localhost:80", "169.254.169.254:80", "[2606:4700::1]:443"} {
 		f.Add(a)
 	}
@@ -28,6 +28,9 @@ func FuzzControl(f *testing.F) {
 		ip := net.IP(at.Addr().Unmap().AsSlice())
 		if !ip.IsGlobalUnicast() || ip.IsPrivate() || ip.IsLoopback() || ip.IsLinkLocalUnicast() {
 			t.Errorf("%q is let through", address)
+		}
+		if at.Port() != 80 && at.Port() != 443 {
+			t.Errorf("%q is let through, by its port", address)
 		}
 		if at.Addr().Is4() && g.Check(netip.AddrFrom16(at.Addr().As16())) != nil {
 			t.Errorf("%q is let through, but not mapped into IPv6", address)

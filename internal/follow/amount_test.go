@@ -6,10 +6,12 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 
 	"github.com/weir-tasks/weir/internal/batch"
+	"github.com/weir-tasks/weir/tasks"
 )
 
 // reads is what each read of a stream has brought.
@@ -42,28 +44,35 @@ func (r *reads) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 	}
 }
 
-// One read does not bring more than a process has room for, however large results are; small
-// ones come in great numbers all the same, also after large ones.
+// One read does not bring more than a process has room for, however large results are, also
+// after many small ones; those come in great numbers all the same, also after large ones.
 func TestAReadIsOfBoundedSize(t *testing.T) {
 	b := mini(t)
-	const large, small = 100, 4000
-	for seq := range int64(large + small) {
-		o := &batch.Outcome{Seq: seq, State: batch.OK, Attempts: 1, Result: []byte(`"x"`)}
-		if seq < large {
-			o.Result = []byte(`"` + strings.Repeat("x", 256<<10) + `"`)
-		}
-		if _, err := b.ledger.Record(t.Context(), "b", o, 0, nil); err != nil {
-			t.Fatal(err)
+	const large, small, all = 20, 1000, 1100
+	record := func(from, to int64, result string) {
+		for seq := from; seq < to; seq++ {
+			if _, err := b.ledger.Record(t.Context(), "b", &batch.Outcome{Seq: seq, State: batch.OK, Attempts: 1, Result: []byte(result)}, 0, nil); err != nil {
+				t.Error(err)
+			}
 		}
 	}
-	b.seal(large + small)
+	most := `"` + strings.Repeat("x", tasks.DefaultPolicy.MaxResult-2) + `"`
+	record(0, large, most)
+	record(large, large+small, `"x"`)
 	var r reads
 	b.rdb.AddHook(&r)
 	var sink memory
-	if err := b.follow(&sink, Options{}); err != nil {
+	seen := func(o *batch.Outcome, _ time.Duration) error {
+		if o.Seq == large+small-1 { // the next read is of these, by what was learned of the small ones
+			record(large+small, all, most)
+			b.seal(all)
+		}
+		return nil
+	}
+	if err := b.follow(&sink, Options{Seen: seen}); err != nil {
 		t.Fatal(err)
 	}
-	if len(sink.seqs) != large+small || slices.Max(r.bytes) > readBytes || slices.Max(r.counts) != readCount {
+	if len(sink.seqs) != all || slices.Max(r.bytes) > 2*readBytes+readCount<<10 || slices.Max(r.counts) != readCount {
 		t.Errorf("%d outcomes came, by reads of %v entries and %v bytes", len(sink.seqs), r.counts, r.bytes)
 	}
 }
@@ -75,7 +84,7 @@ func TestTheLargestResultsAreReadOneByOne(t *testing.T) {
 		t.Errorf("first %d", a.next())
 	}
 	a.took(make([]batch.Entry, readCount))
-	if a.next() != readCount {
+	if a.next() != readCount || readCount*int64(tasks.DefaultPolicy.MaxResult) > 2*readBytes {
 		t.Errorf("after empty ones %d", a.next())
 	}
 	a.took([]batch.Entry{{Line: make([]byte, 2*readBytes)}})

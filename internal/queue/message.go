@@ -14,8 +14,9 @@ import (
 // payloadField is the payload's number in asynq's TaskMessage.
 const payloadField protowire.Number = 2
 
-// MaxMessage is the largest message of a task that weir reads, in bytes: twice what a payload
-// may have. A larger one is of no type, and is set aside without being read.
+// MaxMessage is the largest message of a task that weir reads, in bytes: far more than a
+// payload may have, so that one that was once allowed to be large has its outcome. A larger one
+// is of no type, and is set aside without being read.
 const MaxMessage = 16 << 20
 
 // ErrTooLarge says that a message is larger than MaxMessage.

@@ -43,5 +43,5 @@
 //
 // Compression is recognised by the first bytes, not by the name. Memory does
 // not depend on how much comes out, but time does: input that expands more than
-// MaxRatio-fold, once it has given 64 MiB, is refused.
+// MaxRatio-fold, once it has given 1 MiB, is refused.
 package source

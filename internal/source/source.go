@@ -84,7 +84,7 @@ type Options struct {
 	// without being kept.
 	MaxLine int
 	// MaxRatio is how many bytes may come out of one compressed byte, on
-	// average; default 1000. It is not looked at before 64 MiB have come out.
+	// average; default 100. It is not looked at before 1 MiB has come out.
 	MaxRatio int
 }
 
@@ -104,7 +104,7 @@ func (o Options) withDefaults() (Options, error) {
 		o.MaxLine = 1 << 20
 	}
 	if o.MaxRatio == 0 {
-		o.MaxRatio = 1000
+		o.MaxRatio = 100
 	}
 	return o, nil
 }

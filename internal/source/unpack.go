@@ -12,7 +12,7 @@ import (
 )
 
 const (
-	bombFloor  = 64 << 20  // bytes out before the ratio is looked at
+	bombFloor  = 1 << 20   // bytes out before the ratio is looked at
 	zstdWindow = 128 << 20 // what the zstd command accepts without --long
 )
 

@@ -19,7 +19,7 @@
 //     readable or can be framed elsewhere, since there is no CORS and CSP forbids frames.
 //   - What comes from tasks is shown as text: redacted, cut at 4 KiB, never made into
 //     markup, and no script runs but the files served here (asynqmon's inline ones by their
-//     hash).
+//     hash). asynqmon reads 8 MiB of tasks' messages at once, and no more.
 //   - The pages need nothing from another host. asynqmon asks Google for a font;
 //     CSP refuses that and the browser's own is used.
 //   - The Redis client belongs to whoever passed it. It is never closed here,

@@ -10,7 +10,8 @@ import (
 
 // forAsynqmon is a client of the same Redis for asynqmon alone. asynq asks in a script how
 // much memory a queue uses, by MEMORY USAGE of samples; managed Redis often forbids that,
-// and its page about queues then answers 500. To this client such a queue uses 0 bytes.
+// and its page about queues then answers 500. To this client such a queue uses 0 bytes. Nor
+// does it read more of tasks' messages than there is room for.
 // close is to be called when it is used no more.
 func forAsynqmon(c redis.UniversalClient) (own redis.UniversalClient, close func() error) {
 	switch c := c.(type) {
@@ -18,10 +19,12 @@ func forAsynqmon(c redis.UniversalClient) (own redis.UniversalClient, close func
 		// It shares c's connections, and is not closed.
 		own := c.WithTimeout(c.Options().ReadTimeout)
 		own.AddHook(noMemoryUsage{})
+		own.AddHook(boundedMessages{})
 		return own, func() error { return nil }
 	case *redis.ClusterClient:
 		own := redis.NewClusterClient(c.Options())
 		own.AddHook(noMemoryUsage{})
+		own.AddHook(boundedMessages{})
 		return own, own.Close
 	}
 	return c, func() error { return nil }

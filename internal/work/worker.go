@@ -50,6 +50,11 @@ type Options struct {
 	Egress egress.Mode
 	// AllowNet may be connected to as well, DenyNet in no case.
 	AllowNet, DenyNet []netip.Prefix
+	// AllowPorts are those that http tasks may use besides 80 and 443, where Egress is
+	// public. What AllowNet has may be reached at any.
+	AllowPorts []uint16
+	// MaxRedirects is how many of them one http request follows; 0 is 3.
+	MaxRedirects int
 	// AllowEnv and AllowFiles are the variables of this process' environment and the
 	// files, or patterns of them, that payloads may refer to.
 	AllowEnv, AllowFiles []string
@@ -112,6 +117,9 @@ func New(rdb, fast redis.UniversalClient, ledger *batch.Ledger, o Options) (*Wor
 	if o.MaxResult < 0 {
 		return nil, fmt.Errorf("a worker's cap of results must not be %d", o.MaxResult)
 	}
+	if o.MaxRedirects < 0 {
+		return nil, fmt.Errorf("a worker's cap of redirects must not be %d", o.MaxRedirects)
+	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
@@ -128,7 +136,7 @@ func New(rdb, fast redis.UniversalClient, ledger *batch.Ledger, o Options) (*Wor
 	if o.RequireSignature && o.VerifyKeys == nil {
 		return nil, errors.New("a worker that requires signatures needs keys to verify them with")
 	}
-	guard, err := egress.New(egress.Options{Mode: o.Egress, Allow: o.AllowNet, Deny: o.DenyNet})
+	guard, err := egress.New(egress.Options{Mode: o.Egress, Allow: o.AllowNet, Deny: o.DenyNet, Ports: o.AllowPorts})
 	if err != nil {
 		return nil, err
 	}
@@ -156,7 +164,7 @@ func New(rdb, fast redis.UniversalClient, ledger *batch.Ledger, o Options) (*Wor
 	})
 	w.runner = attempt.New(attempt.Options{
 		Worker: w.Name(), Ledger: ledger, Gate: w.gate, Log: o.Log, Observe: o.Observe, Started: o.Started, Trouble: o.Trouble,
-		Egress: guard, Verify: verifier(o), Secrets: secrets, MaxResult: o.MaxResult,
+		Egress: guard, Verify: verifier(o), Secrets: secrets, MaxResult: o.MaxResult, MaxRedirects: o.MaxRedirects,
 	})
 	w.rescuer = rescue.New(rdb, rescue.Options{
 		Name: w.Name(), Ledger: ledger, Mark: w.gate.Mark(), Beat: w.gate.Alive, Lanes: w.gate.Queues, Rescued: o.Rescued, Log: o.Log,

@@ -1,0 +1,45 @@
+package ui
+
+import (
+	"context"
+	_ "embed"
+	"net"
+	"regexp"
+	"strings"
+
+	"github.com/redis/go-redis/v9"
+)
+
+//go:embed lua/within.lua
+var withinSrc string
+
+// readsTask is how asynq's scripts read a task's message.
+var readsTask = regexp.MustCompile(`redis\.call\("HMGET", (\S+), "msg"`)
+
+// boundedMessages makes asynq's scripts that read tasks read so much of them as a process has
+// room for: asynq itself reads the messages of a page whole, and a request says how many
+// tasks a page has. No script is called by its hash, since what it is cannot be seen then.
+type boundedMessages struct{}
+
+func (boundedMessages) DialHook(next redis.DialHook) redis.DialHook {
+	return func(ctx context.Context, network, addr string) (net.Conn, error) { return next(ctx, network, addr) }
+}
+
+func (boundedMessages) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return next
+}
+
+func (boundedMessages) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		switch strings.ToLower(cmd.Name()) {
+		case "evalsha":
+			return redis.ErrNoScript // asynq comes again with the script itself
+		case "eval":
+			args := cmd.Args()
+			if src, ok := args[1].(string); ok && readsTask.MatchString(src) {
+				args[1] = withinSrc + readsTask.ReplaceAllString(src, `within($1, "msg"`)
+			}
+		}
+		return next(ctx, cmd)
+	}
+}
