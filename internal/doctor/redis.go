@@ -97,10 +97,11 @@ func luaFloor(version string) string {
 	return next // "" where it is later than all of them
 }
 
-// mended says of a version with the flaw which packages of it have none.
+// mended says of a version with the flaw which packages of it have none. Debian's 12 has had
+// another since, in TLS, before anybody logs in.
 func mended(version string) string {
 	if version == "7.0.15" {
-		return "its package is Debian's, at least 7.0.15-1~deb12u6"
+		return "its package is Debian's, at least 7.0.15-1~deb12u6, or ~deb12u10 where it listens by TLS (CVE-2026-81934)"
 	}
 	return "its package has the fix"
 }
