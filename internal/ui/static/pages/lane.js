@@ -20,7 +20,7 @@ export function show(main, what, name) {
   const state = el("span");
   const waits = el("p", { class: "sub" });
   const facts = new Facts([["flight", "in flight"], ["limit", "limit"], ["pending", "pending"], ["later", "later"], ["oldest", "oldest waits"],
-    ["ended", "ended"], ["rate", "rate limit"], ["latency", "latency"], ["ratio", "against usual", "text"], ["drain", "drained in"], ["workers", "workers"]]);
+    ["ended", "ended"], ["rate", "rate limit"], ["latency", "latency"], ["ratio", "against usual", "text"], ["drain", "drained in"], ["workers", "workers"], ["queues", "queues", "text"]]);
   const why = el("p");
   const plots = [
     plot("In flight", [{ key: "in_flight", name: "in flight", cls: "s1" }, { key: "limit", name: "limit", cls: "s3" }]),
@@ -50,6 +50,7 @@ export function show(main, what, name) {
     facts.set("ratio", l.base_ms > 0 ? `${l.latency_ratio.toFixed(2)} x ${ms(l.base_ms)}` : dash);
     facts.set("drain", seconds(l.drain_seconds));
     facts.set("workers", l.governed ? count(l.workers) : dash);
+    facts.set("queues", count(l.shards) + (l.queues > l.shards ? `, still ${count(l.queues)} in use` : ""));
     text(why, l.why ? `Last change: ${l.why}.` : "");
     for (const p of plots) p.update(l.series);
     set.update(l);

@@ -79,5 +79,6 @@ const columns = [
   { title: "Later", num: true, show: (cell, l) => text(cell, count(l.later)) },
   { title: "Oldest", num: true, show: (cell, l) => text(cell, l.pending ? seconds(l.oldest_ms / 1000) : dash) },
   { title: "Weight", num: true, show: (cell, l) => text(cell, count(l.weight)) },
+  { title: "Queues", num: true, show: (cell, l) => text(cell, count(l.queues)) },
   { title: "Waits for", cls: "wide", show: (cell, l) => text(cell, l.waits) },
 ];
