@@ -23,6 +23,14 @@ type batchRow struct {
 	track    *track
 }
 
+// rate is how many outcomes a second there are of late; of one that is over there are none.
+func (r *batchRow) rate() float64 {
+	if rate := r.track.rate(); !r.info.Complete() && !math.IsNaN(rate) {
+		return rate
+	}
+	return 0
+}
+
 // batchRows reads the list: what is over once, what is not each time.
 type batchRows struct {
 	ledger *batch.Ledger
