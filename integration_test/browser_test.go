@@ -12,10 +12,12 @@ import (
 	"time"
 
 	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/cdproto/input"
 	"github.com/chromedp/cdproto/log"
 	cdpnetwork "github.com/chromedp/cdproto/network"
 	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
+	"github.com/chromedp/chromedp/kb"
 )
 
 // browser is a Chromium that looks at the web UI, and what it complained of.
@@ -144,6 +146,37 @@ func (b *browser) fill(selector, value string) {
 		field.value = %q;
 		for (const event of ["input", "change"]) field.dispatchEvent(new Event(event, {bubbles: true}));
 	}`, selector, value), nil))
+}
+
+// press presses and releases keys as a keyboard does: characters, kb.Tab and the like.
+func (b *browser) press(keys ...string) {
+	b.t.Helper()
+	for _, k := range keys {
+		b.run(chromedp.KeyEvent(k))
+	}
+}
+
+// back is shift and tab.
+func (b *browser) back() {
+	b.t.Helper()
+	b.run(chromedp.KeyEvent(kb.Tab, chromedp.KeyModifiers(input.ModifierShift)))
+}
+
+// eval is what an expression is, or what the promise that it is becomes.
+func eval[T any](b *browser, expression string) (value T) {
+	b.t.Helper()
+	b.run(chromedp.Evaluate(expression, &value, awaited))
+	return value
+}
+
+func awaited(p *runtime.EvaluateParams) *runtime.EvaluateParams { return p.WithAwaitPromise(true) }
+
+// becomes waits until an expression is true.
+func (b *browser) becomes(expression, what string) {
+	b.t.Helper()
+	if err := b.try(30*time.Second, chromedp.Poll(expression, nil, chromedp.WithPollingInterval(20*time.Millisecond))); err != nil {
+		b.t.Fatalf("%s: %v; focus is on %s; the page is\n%s", what, err, eval[string](b, "document.activeElement.outerHTML.slice(0, 300)"), tail(eval[string](b, "document.body.innerText"), 3000))
+	}
 }
 
 // shot takes a screenshot, where WEIR_TEST_SHOTS names a folder for them.
