@@ -241,6 +241,36 @@ func manyFailures(t *testing.T, rdb redis.UniversalClient, name string, n int64)
 	}
 }
 
+// allPages are the UI's, each with what is on it once it is made, where somethingOfAll is.
+var allPages = []struct{ path, has, text string }{
+	{"/", "tbody tr", "broken"},
+	{"/batches/long", ".facts", "/s"},
+	{"/batches/broken", "#failures td", "answer 2"},
+	{"/batches/broken/tasks/2", "main li", "Failed"},
+	{"/lanes", "tbody tr", "sleep"},
+	{"/lanes/sleep", ".facts", "/s"},
+	{"/workers", "summary", "longest"},
+	{"/redis", ".facts", "noeviction"},
+}
+
+// shows opens one of them, and waits until it has news.
+func (b *browser) shows(path, has, text string) {
+	b.t.Helper()
+	b.open(path)
+	b.says(has, text)
+	b.becomes(`/^(live|as of)/.test(document.getElementById("news").textContent)`, "news have come")
+}
+
+// somethingOfAll makes what every page has something to show of: a worker, a batch that runs
+// long and one whose tasks have failed. It tells the UI's address.
+func somethingOfAll(t *testing.T, s *conntest.RealServer) (base string) {
+	t.Helper()
+	startWorker(t, s.URL(), "--concurrency=20")
+	startProducer(t, s.URL(), "enqueue", "sleep", "--batch=long", "--repeat=100000", `--payload={"task_number":{n},"seconds":0.5}`)
+	manyFailures(t, s.Client(), "broken", 6)
+	return startUI(t, s.URL())
+}
+
 // While a batch runs on an embedded Redis, in one process, its UI shows it.
 func TestRunServesTheWebUI(t *testing.T) {
 	p := startProducer(t, "", "run", "sleep", "--batch=here", "--repeat=200000", `--payload={"task_number":{n},"seconds":0.1}`, "--ui=127.0.0.1:0")

@@ -25,7 +25,7 @@ export function attr(node, name, value) {
 }
 
 const reached = "a[href], button, input, select, summary, [tabindex='0']";
-const usable = (node) => node.isConnected && !node.disabled && node.getClientRects().length > 0;
+const usable = (node) => node.isConnected && !node.disabled && node.checkVisibility();
 
 // holdFocus remembers what has the focus. What it returns gives it to the nearest that can
 // have it, should that one be gone, hidden or disabled by then: news and closed dialogs leave
@@ -143,10 +143,11 @@ export class Facts {
 // bar shows how much of a batch has which outcome; the figures are beside it.
 export function bar(big) {
   const parts = { ok: el("i", { class: "ok" }), failed: el("i", { class: "failed" }), cancelled: el("i", { class: "cancelled" }) };
-  const node = el("div", { class: big ? "bar big" : "bar", role: "progressbar", "aria-valuemin": 0, "aria-valuemax": 100 }, ...Object.values(parts));
+  const node = el("div", { class: big ? "bar big" : "bar", role: "progressbar", "aria-valuemin": 0, "aria-valuemax": 100, hidden: true }, ...Object.values(parts));
   return {
     node,
     update(item) {
+      node.hidden = false;
       const known = item.n !== null && item.n >= 0;
       const all = known ? item.n || 1 : Math.max(item.read, 1);
       for (const name of Object.keys(parts)) parts[name].style.width = (100 * item[name]) / all + "%";

@@ -1,7 +1,7 @@
 // Workers: what each runs, for how long, and whether its clock is right.
 
 import { Facts, Table, el, text } from "../dom.js";
-import { count, dash, seconds, when } from "../format.js";
+import { count, dash, many, seconds, when } from "../format.js";
 import { list, stateColumn } from "../list.js";
 import { changes } from "../net.js";
 
@@ -17,7 +17,7 @@ export function show(main) {
       facts.set("slots", count(v.slots));
       facts.set("running", count(v.running));
       facts.set("stuck", count(v.stuck), v.stuck ? "bad" : "");
-      heard(`${count(v.stuck)} tasks are stuck`);
+      heard(`${many(v.stuck, "task")} stuck`);
     },
   });
 }
