@@ -123,6 +123,18 @@ var profiles = map[string]profile{
 			o.batches[i].dies = &death{how: "late", steps: 1, of: isEnqueue, late: 25 * time.Second}
 		}
 	},
+	// A producer is interrupted, and dies as it stops its batch or takes the tasks out of Redis.
+	// That arrives when another has gone on with the batch, and enqueued them again.
+	"late stop": func(r *rand.Rand, o *options) {
+		o.flaky, o.refuse, o.faults, o.slow = 0, 0, nil, time.Second
+		for i := range o.batches {
+			o.batches[i].window = 60
+			of := []func([]byte) bool{isWithdrawal, isStop}[r.IntN(2)]
+			steps := 1 + r.IntN(2) // at the first call Redis may not know the script
+			o.batches[i].dies = &death{how: "late", steps: steps, of: of, late: time.Duration(3+r.IntN(15)) * time.Second}
+			o.faults = append(o.faults, fault{at: time.Duration(2+r.IntN(3)) * time.Second, kind: "interrupt producer", place: i})
+		}
+	},
 	// Each worker dies while it has much to do, one after the other.
 	"deaths": func(r *rand.Rand, o *options) {
 		o.flaky, o.refuse, o.faults = 0, 0, nil

@@ -213,6 +213,18 @@ func loneBegins(request []byte) (begins []begin) {
 // isEnqueue says that a request of a producer enqueues tasks: no other has a payload.
 func isEnqueue(request []byte) bool { return bytes.Contains(request, []byte(`"world":`)) }
 
+// isWithdrawal says that a request takes tasks out of a queue: no other script of a producer's
+// has for its first keys what is scheduled and what is to run again.
+func isWithdrawal(request []byte) bool { return withdrawal.Match(request) }
+
+var withdrawal = regexp.MustCompile(`\r\n\$1\r\n\d\r\n\$\d+\r\nasynq:\{[^}]+\}:scheduled\r\n\$\d+\r\nasynq:\{[^}]+\}:retry\r\n`)
+
+// isStop says that a request marks a batch as stopped, or no longer so: no other script has
+// these two keys.
+func isStop(request []byte) bool { return stop.Match(request) }
+
+var stop = regexp.MustCompile(`\r\nweir:\{[^}]+\}:batch\r\n\$\d+\r\nweir:\{[^}]+\}:producer\r\n`)
+
 // isAck says that a request closes or retries a task in asynq: those scripts count what
 // was processed.
 func isAck(request []byte) bool { return bytes.Contains(request, []byte("}:processed:")) }

@@ -139,7 +139,7 @@ func (w *world) end(e batch.Ending) {
 	if e == batch.EndCancelled {
 		_, err = w.ledger.GiveUp(w.ctx, "b")
 	} else {
-		err = w.ledger.SetStopped(w.ctx, "b", true)
+		err = w.ledger.SetStopped(w.ctx, "b", "me", true)
 	}
 	if err == nil {
 		err = w.ledger.Announce(w.ctx, "b", e)
@@ -193,7 +193,7 @@ func TestStoppingDropsTasksWithoutOutcome(t *testing.T) {
 			t.Errorf("outcomes %v", all)
 		}
 		w.wantNothingLeft()
-		if err := w.ledger.SetStopped(w.ctx, "b", false); err != nil {
+		if err := w.ledger.SetStopped(w.ctx, "b", "me", false); err != nil {
 			t.Fatal(err)
 		}
 		obey.Store(false)

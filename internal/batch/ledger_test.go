@@ -192,12 +192,12 @@ func TestBeginAnswers(t *testing.T) {
 		l.record(0, OK)
 		l.begin(0, HasOutcome)
 		l.checkpoint(0, 2)
-		if err := l.SetStopped(l.ctx, "b", true); err != nil {
+		if err := l.SetStopped(l.ctx, "b", "me", true); err != nil {
 			t.Fatal(err)
 		}
 		l.begin(0, HasOutcome)
 		l.begin(1, Forget)
-		if err := l.SetStopped(l.ctx, "b", false); err != nil {
+		if err := l.SetStopped(l.ctx, "b", "me", false); err != nil {
 			t.Fatal(err)
 		}
 		l.begin(1, Run)
@@ -206,7 +206,7 @@ func TestBeginAnswers(t *testing.T) {
 		l.begin(0, HasOutcome)
 		l.begin(1, IsCancelled)
 		l.begin(2, Forget) // the batch ended before it
-		_ = l.SetStopped(l.ctx, "b", true)
+		_ = l.SetStopped(l.ctx, "b", "me", true)
 		l.begin(1, IsCancelled) // cancelled is for good, stopped is not
 	})
 }
@@ -567,10 +567,39 @@ func TestRetriesAreCounted(t *testing.T) {
 	})
 }
 
+// What a producer has sent to stop its batch may come when another feeds it.
+func TestOnlyItsProducerStopsABatch(t *testing.T) {
+	both(t, func(t *testing.T, l *fixture) {
+		if holder, err := l.Lease(l.ctx, "b", "another", "", time.Minute); err != nil || holder != "" {
+			t.Fatal(holder, err)
+		}
+		for _, stopped := range []bool{true, false} {
+			if err := l.SetStopped(l.ctx, "b", "me", stopped); !errors.Is(err, ErrNotItsProducer) {
+				t.Errorf("set to %v: %v", stopped, err)
+			}
+			if i := l.info("b"); i.Stopped == stopped {
+				t.Errorf("somebody else set it to %v", stopped)
+			}
+			if err := l.SetStopped(l.ctx, "b", "another", true); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := l.Release(l.ctx, "b", "another"); err != nil {
+			t.Fatal(err)
+		}
+		if err := l.SetStopped(l.ctx, "b", "me", false); err != nil || l.info("b").Stopped {
+			t.Errorf("with no producer: %v", err)
+		}
+		if err := l.SetStopped(l.ctx, "none", "me", true); !errors.Is(err, ErrNotFound) || l.rdb.Exists(l.ctx, batchKey("none")).Val() != 0 {
+			t.Errorf("of no batch: %v", err)
+		}
+	})
+}
+
 func TestStoppedIsAMarkThatGoes(t *testing.T) {
 	both(t, func(t *testing.T, l *fixture) {
 		for _, stopped := range []bool{true, true, false, false} {
-			if err := l.SetStopped(l.ctx, "b", stopped); err != nil {
+			if err := l.SetStopped(l.ctx, "b", "me", stopped); err != nil {
 				t.Fatal(err)
 			}
 			if i := l.info("b"); i.Stopped != stopped || i.Phase != Open {
@@ -675,7 +704,7 @@ func (l *fixture) everything() map[string]error {
 	errs["checkpoint"] = l.Checkpoint(l.ctx, "b", 0, 1, "")
 	_, errs["seal"] = l.Seal(l.ctx, "b")
 	_, errs["give up"] = l.GiveUp(l.ctx, "b")
-	errs["stop"] = l.SetStopped(l.ctx, "b", true)
+	errs["stop"] = l.SetStopped(l.ctx, "b", "me", true)
 	errs["add lane"] = l.AddLane(l.ctx, "b", "x")
 	_, errs["lanes"] = l.Lanes(l.ctx, "b")
 	_, errs["dead letters"] = l.DeadLetters(l.ctx, "b")

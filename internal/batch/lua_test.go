@@ -152,8 +152,8 @@ var operations = []struct {
 	{"pause", func(l *fixture) string { return fmt.Sprint(l.SetPaused(l.ctx, "b", true)) }},
 	{"left", func(l *fixture) string { left, ok, err := l.Left(l.ctx, "b"); return fmt.Sprint(left, ok, err) }},
 	{"unpause", func(l *fixture) string { return fmt.Sprint(l.SetPaused(l.ctx, "b", false)) }},
-	{"stop", func(l *fixture) string { return fmt.Sprint(l.SetStopped(l.ctx, "b", true)) }},
-	{"resume", func(l *fixture) string { return fmt.Sprint(l.SetStopped(l.ctx, "b", false)) }},
+	{"stop", func(l *fixture) string { return fmt.Sprint(l.SetStopped(l.ctx, "b", "me", true)) }},
+	{"resume", func(l *fixture) string { return fmt.Sprint(l.SetStopped(l.ctx, "b", "me", false)) }},
 	{"seal", func(l *fixture) string { p, err := l.Seal(l.ctx, "b"); return fmt.Sprint(p, err) }},
 	{"give up", func(l *fixture) string { p, err := l.GiveUp(l.ctx, "b"); return fmt.Sprint(p, err) }},
 	{"record the last", func(l *fixture) string {

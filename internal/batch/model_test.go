@@ -233,7 +233,7 @@ func (s *machine) stop(t *rapid.T) {
 		return
 	}
 	s.m.stopped = rapid.Bool().Draw(t, "stopped")
-	if err := s.SetStopped(s.ctx, s.name, s.m.stopped); err != nil {
+	if err := s.SetStopped(s.ctx, s.name, "me", s.m.stopped); err != nil {
 		t.Fatal(err)
 	}
 }

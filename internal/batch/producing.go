@@ -2,9 +2,12 @@ package batch
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"time"
+
+	"github.com/redis/go-redis/v9"
 )
 
 // RewoundError says that the checkpoint is not where the producer left it: Redis
@@ -106,10 +109,21 @@ func (l *Ledger) end(ctx context.Context, name string, want Phase, expired bool,
 	return phase, nil
 }
 
-// SetStopped marks a batch as interrupted: workers drop its tasks, which the
-// resuming producer enqueues again, or takes the mark away.
-func (l *Ledger) SetStopped(ctx context.Context, name string, stopped bool) error {
-	if err := l.mark(ctx, name, "stopped", stopped); err != nil {
+// ErrNotItsProducer says that another producer has the batch's lease.
+var ErrNotItsProducer = errors.New("another producer has taken it over")
+
+// SetStopped marks a batch as interrupted, for its producer: workers drop its tasks, which
+// the resuming producer enqueues again, or takes the mark away. While another holds the
+// lease it does nothing, and returns ErrNotItsProducer; for a batch that is gone, ErrNotFound.
+func (l *Ledger) SetStopped(ctx context.Context, name, producer string, stopped bool) error {
+	holder, err := stopScript.Run(ctx, l.rdb, []string{batchKey(name), producerKey(name)}, producer, stopped).Text()
+	switch {
+	case errors.Is(err, redis.Nil):
+		err = ErrNotFound
+	case err == nil && holder != "":
+		err = ErrNotItsProducer
+	}
+	if err != nil {
 		return fmt.Errorf("stop batch %q: %w", name, err)
 	}
 	return nil

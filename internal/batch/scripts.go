@@ -39,6 +39,10 @@ var (
 	sealSrc    string
 	sealScript = redis.NewScript(sealSrc)
 
+	//go:embed lua/stop.lua
+	stopSrc    string
+	stopScript = redis.NewScript(stopSrc)
+
 	//go:embed lua/take.lua
 	takeSrc    string
 	takeScript = redis.NewScript(takeSrc)

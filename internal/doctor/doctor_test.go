@@ -570,7 +570,7 @@ func TestBatchesThatDoNotAddUpAreFound(t *testing.T) {
 		c.Redis().HIncrBy(t.Context(), "weir:{good}:batch", "ok", 1)
 		create("paused", 0)
 		create("stopped", 3)
-		if err := errors.Join(l.SetPaused(t.Context(), "paused", true), l.SetStopped(t.Context(), "stopped", true)); err != nil {
+		if err := errors.Join(l.SetPaused(t.Context(), "paused", true), l.SetStopped(t.Context(), "stopped", "me", true)); err != nil {
 			t.Fatal(err)
 		}
 		costly := newDoctor(c)

@@ -119,12 +119,10 @@ func fillBut(ctx context.Context, ledger *batch.Ledger, name string, active []st
 
 // Stop takes a batch's tasks out of Redis without outcomes, so that nothing of it
 // is left running; Resume and feeding it again goes on with it. It returns how
-// many were still being run when ctx ended: 0 if none.
-func Stop(ctx context.Context, rdb redis.UniversalClient, ledger *batch.Ledger, name string) (left int, err error) {
-	if _, err := ledger.Info(ctx, name); err != nil {
-		return 0, err // of a batch that is gone no mark may stay
-	}
-	if err := ledger.SetStopped(ctx, name, true); err != nil {
+// many were still being run when ctx ended: 0 if none. Only its producer stops a batch: see
+// batch.Ledger's SetStopped.
+func Stop(ctx context.Context, rdb redis.UniversalClient, ledger *batch.Ledger, name, producer string) (left int, err error) {
+	if err := ledger.SetStopped(ctx, name, producer, true); err != nil {
 		return 0, err
 	}
 	return drain(ctx, rdb, ledger, name)
@@ -132,8 +130,9 @@ func Stop(ctx context.Context, rdb redis.UniversalClient, ledger *batch.Ledger, 
 
 // Resume waits until nothing of a stopped batch is being run any more, and takes
 // the mark away. Without the wait a worker could still drop a task which the
-// resumed producer takes for enqueued.
-func Resume(ctx context.Context, rdb redis.UniversalClient, ledger *batch.Ledger, name string) error {
+// resumed producer takes for enqueued; without the fence what another has sent to stop
+// the batch, and Redis gets only now, could still take it out.
+func Resume(ctx context.Context, rdb redis.UniversalClient, ledger *batch.Ledger, name, producer string) error {
 	left, err := drain(ctx, rdb, ledger, name)
 	if err != nil {
 		return err
@@ -141,7 +140,14 @@ func Resume(ctx context.Context, rdb redis.UniversalClient, ledger *batch.Ledger
 	if left > 0 {
 		return context.Cause(ctx)
 	}
-	return ledger.SetStopped(ctx, name, false)
+	lanes, err := ledger.Lanes(ctx, name)
+	if err != nil {
+		return err
+	}
+	if err := queue.Fence(ctx, rdb, lanes, name); err != nil {
+		return err
+	}
+	return ledger.SetStopped(ctx, name, producer, false)
 }
 
 func drain(ctx context.Context, rdb redis.UniversalClient, ledger *batch.Ledger, name string) (left int, err error) {

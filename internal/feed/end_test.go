@@ -170,7 +170,7 @@ func TestThereIsNothingToEndWithoutABatch(t *testing.T) {
 	if err := Cancel(t.Context(), b.rdb, b.ledger, "none"); !errors.Is(err, batch.ErrNotFound) {
 		t.Errorf("cancelled with %v", err)
 	}
-	if _, err := Stop(t.Context(), b.rdb, b.ledger, "none"); !errors.Is(err, batch.ErrNotFound) {
+	if _, err := Stop(t.Context(), b.rdb, b.ledger, "none", "me"); !errors.Is(err, batch.ErrNotFound) {
 		t.Errorf("stopped with %v", err)
 	}
 	if keys := b.rdb.Keys(t.Context(), "*none*").Val(); len(keys) > 0 {
@@ -185,7 +185,7 @@ func TestAStoppedBatchIsOutOfRedisAndGoesOn(t *testing.T) {
 		b.done(1)
 		b.work(2)
 		b.await("two tasks run", func() bool { return b.active() == 2 })
-		left, err := Stop(t.Context(), b.rdb, b.ledger, "b")
+		left, err := Stop(t.Context(), b.rdb, b.ledger, "b", "me")
 		if err != nil || left != 0 {
 			t.Fatalf("left %d, %v", left, err)
 		}
@@ -196,7 +196,7 @@ func TestAStoppedBatchIsOutOfRedisAndGoesOn(t *testing.T) {
 		if a, _, err := b.ledger.Begin(t.Context(), "b", 7); err != nil || a != batch.Forget {
 			t.Errorf("a straggler is answered %v, %v", a, err)
 		}
-		if err := Resume(t.Context(), b.rdb, b.ledger, "b"); err != nil || b.info().Stopped {
+		if err := Resume(t.Context(), b.rdb, b.ledger, "b", "me"); err != nil || b.info().Stopped {
 			t.Fatalf("%v, %+v", err, b.info())
 		}
 		src := numbered(12)
@@ -231,7 +231,7 @@ func TestStopTellsWhatIsStillRunningAndResumeWaitsForIt(t *testing.T) {
 		ctx, cancel := context.WithCancelCause(t.Context())
 		done := make(chan error, 1)
 		go func() {
-			left, err := Stop(ctx, b.rdb, b.ledger, "b")
+			left, err := Stop(ctx, b.rdb, b.ledger, "b", "me")
 			if left != 2 {
 				err = fmt.Errorf("left %d, %w", left, err)
 			}
@@ -245,13 +245,13 @@ func TestStopTellsWhatIsStillRunningAndResumeWaitsForIt(t *testing.T) {
 			t.Error(err)
 		}
 		ctx, cancel = context.WithCancelCause(t.Context())
-		go func() { done <- Resume(ctx, b.rdb, b.ledger, "b") }()
+		go func() { done <- Resume(ctx, b.rdb, b.ledger, "b", "me") }()
 		<-announced // it tells the workers again
 		cancel(errDied)
 		if err := wait(t, done); !errors.Is(err, errDied) || !b.info().Stopped {
 			t.Errorf("resumed with %v: %+v", err, b.info())
 		}
-		go func() { done <- Resume(t.Context(), b.rdb, b.ledger, "b") }()
+		go func() { done <- Resume(t.Context(), b.rdb, b.ledger, "b", "me") }()
 		b.ack(0)
 		b.finish(1) // the worker came to an end with this one
 		b.ack(1)
@@ -260,6 +260,55 @@ func TestStopTellsWhatIsStillRunningAndResumeWaitsForIt(t *testing.T) {
 		}
 		b.run(numbered(6), 10)
 		b.wantPending("b:0", "b:2", "b:3", "b:4", "b:5")
+	})
+}
+
+// withholding withholds the calls of scripts that have to do with a fence, as a network may.
+type withholding struct{ held []redis.Cmder }
+
+func (l *withholding) DialHook(next redis.DialHook) redis.DialHook { return next }
+
+func (l *withholding) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return next
+}
+
+func (l *withholding) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		switch fenced := strings.Contains(fmt.Sprint(cmd.Args()...), ":fence:"); {
+		case fenced && cmd.Name() == "evalsha":
+			cmd.SetErr(noScript{}) // then its text is sent
+		case fenced && cmd.Name() == "eval":
+			l.held = append(l.held, cmd)
+			cmd.SetErr(errDied)
+		default:
+			return next(ctx, cmd)
+		}
+		return cmd.Err()
+	}
+}
+
+// A producer that is interrupted may die while what it sent last is still on its way. When
+// that comes, another has enqueued the same tasks again.
+func TestWhatIsWithdrawnLateIsOfTheFormerLifeOnly(t *testing.T) {
+	both(t, func(t *testing.T, b *bench) {
+		b.run(numbered(6), 10)
+		way := &withholding{}
+		slow := redis.NewClient(b.rdb.(*redis.Client).Options())
+		defer slow.Close()
+		slow.AddHook(way)
+		if _, err := Stop(t.Context(), slow, b.ledger, "b", "me"); !errors.Is(err, errDied) || len(way.held) == 0 {
+			t.Fatalf("stopped with %v, and %d calls", err, len(way.held))
+		}
+		if err := Resume(t.Context(), b.rdb, b.ledger, "b", "another"); err != nil {
+			t.Fatal(err)
+		}
+		b.run(numbered(6), 10)
+		for _, cmd := range way.held {
+			if n, err := b.rdb.Do(t.Context(), cmd.Args()...).Int(); err != nil || n != 0 {
+				t.Errorf("%d were taken out, %v", n, err)
+			}
+		}
+		b.wantPending("b:0", "b:1", "b:2", "b:3", "b:4", "b:5")
 	})
 }
 
@@ -286,7 +335,7 @@ func TestOneBatchsEndIsNotAnothers(t *testing.T) {
 	t.Parallel()
 	for what, end := range map[string]func(b *bench) error{
 		"cancel": func(b *bench) error { return Cancel(b.t.Context(), b.rdb, b.ledger, "b") },
-		"stop":   func(b *bench) error { _, err := Stop(b.t.Context(), b.rdb, b.ledger, "b"); return err },
+		"stop":   func(b *bench) error { _, err := Stop(b.t.Context(), b.rdb, b.ledger, "b", "me"); return err },
 	} {
 		t.Run(what, func(t *testing.T) {
 			both(t, func(t *testing.T, b *bench) {

@@ -158,10 +158,10 @@ func TestWhatHadOvertakenIsNotEnqueuedAgain(t *testing.T) {
 			}
 			s.wantSum()
 			if life == 1 { // what waits is taken out, as when the producer is interrupted
-				if _, err := Stop(t.Context(), s.rdb, s.ledger, "b"); err != nil {
+				if _, err := Stop(t.Context(), s.rdb, s.ledger, "b", "me"); err != nil {
 					t.Fatal(err)
 				}
-				if err := Resume(t.Context(), s.rdb, s.ledger, "b"); err != nil {
+				if err := Resume(t.Context(), s.rdb, s.ledger, "b", "me"); err != nil {
 					t.Fatal(err)
 				}
 			}

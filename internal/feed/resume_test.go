@@ -138,10 +138,10 @@ func TestOtherInputIsRefused(t *testing.T) {
 			both(t, func(t *testing.T, b *bench) {
 				b.run(numbered(n), window)
 				b.done(0, 11, 12)
-				if _, err := Stop(t.Context(), b.rdb, b.ledger, "b"); err != nil { // as an interrupted run leaves it
+				if _, err := Stop(t.Context(), b.rdb, b.ledger, "b", "me"); err != nil { // as an interrupted run leaves it
 					t.Fatal(err)
 				}
-				if err := Resume(t.Context(), b.rdb, b.ledger, "b"); err != nil {
+				if err := Resume(t.Context(), b.rdb, b.ledger, "b", "me"); err != nil {
 					t.Fatal(err)
 				}
 				before := b.info()
@@ -285,11 +285,11 @@ func TestManyGapsAreFilledInOrder(t *testing.T) {
 	b := real(t)
 	const n = 2*chunk + 100
 	b.run(numbered(n), n)
-	if _, err := Stop(t.Context(), b.rdb, b.ledger, "b"); err != nil {
+	if _, err := Stop(t.Context(), b.rdb, b.ledger, "b", "me"); err != nil {
 		t.Fatal(err)
 	}
 	b.wantPending()
-	if err := Resume(t.Context(), b.rdb, b.ledger, "b"); err != nil {
+	if err := Resume(t.Context(), b.rdb, b.ledger, "b", "me"); err != nil {
 		t.Fatal(err)
 	}
 	b.run(numbered(n), n)

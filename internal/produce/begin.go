@@ -106,7 +106,7 @@ func (p *Producer) Begin(ctx context.Context, o Options) (*Batch, error) {
 	}
 	b.keepLease()
 	if b.resumed != nil && b.resumed.Stopped {
-		if err := feed.Resume(ctx, p.RDB, p.Ledger, b.o.Name); err != nil {
+		if err := feed.Resume(ctx, p.RDB, p.Ledger, b.o.Name, p.ID); err != nil {
 			b.End()
 			return nil, fmt.Errorf("resume batch %q: its last tasks still run: %w", b.o.Name, err)
 		}

@@ -306,7 +306,7 @@ func (b *Batch) stopBatch() (left int, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), graceToEnd)
 	defer cancel()
 	err = b.insist(ctx, func() (err error) {
-		left, err = feed.Stop(ctx, b.p.RDB, b.p.Ledger, b.o.Name)
+		left, err = feed.Stop(ctx, b.p.RDB, b.p.Ledger, b.o.Name, b.p.ID)
 		return err
 	})
 	return left, err

@@ -2,7 +2,9 @@ package queue
 
 import (
 	"context"
+	"crypto/rand"
 	_ "embed"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -10,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 )
@@ -68,6 +71,7 @@ const (
 // ofBatch are the IDs of one batch's tasks in a lane, by where they are.
 type ofBatch struct {
 	pending, scheduled, retry, active []string
+	fence                             string // of Withdraw
 }
 
 // idsOf lists a batch's tasks in a lane, at one moment. Windows bound what there can be.
@@ -80,7 +84,8 @@ func idsOf(ctx context.Context, rdb redis.UniversalClient, lane, batch string) (
 	scheduled := pipe.ZRange(ctx, Scheduled(lane), 0, -1)
 	retry := pipe.ZRange(ctx, Retry(lane), 0, -1)
 	active := pipe.LRange(ctx, Active(lane), 0, -1)
-	if _, err := pipe.Exec(ctx); err != nil {
+	fence := pipe.Get(ctx, fenceKey(lane, batch)) // last, since there is hardly ever one
+	if _, err := pipe.Exec(ctx); err != nil && !errors.Is(err, redis.Nil) {
 		return ofBatch{}, fmt.Errorf("list tasks of batch %q in lane %q: %w", batch, lane, err)
 	}
 	own := func(ids []string) []string {
@@ -92,7 +97,7 @@ func idsOf(ctx context.Context, rdb redis.UniversalClient, lane, batch string) (
 		}
 		return mine
 	}
-	ids := ofBatch{scheduled: own(scheduled.Val()), retry: own(retry.Val()), active: own(active.Val())}
+	ids := ofBatch{scheduled: own(scheduled.Val()), retry: own(retry.Val()), active: own(active.Val()), fence: fence.Val()}
 	for _, list := range pending {
 		ids.pending = append(ids.pending, own(list.Val())...)
 	}
@@ -127,13 +132,36 @@ func Places(ctx context.Context, rdb redis.UniversalClient, lanes []string, name
 	return in, nil
 }
 
+// fenceKey is the key of the fence that Fence puts up.
+func fenceKey(lane, batch string) string { return "weir:{" + lane + "}:fence:" + batch }
+
+// fenceFor is how late a call of Withdraw's may reach Redis: no network keeps one as long.
+const fenceFor = time.Hour
+
+// Fence keeps what an earlier Withdraw has sent, and Redis has not got yet, from the tasks of
+// a batch that are enqueued from now on.
+func Fence(ctx context.Context, rdb redis.UniversalClient, lanes []string, batch string) error {
+	token := rand.Text()
+	for chunk := range slices.Chunk(lanes, atOnce) {
+		pipe := rdb.Pipeline()
+		for _, lane := range chunk {
+			pipe.Set(ctx, fenceKey(lane, batch), token, fenceFor)
+		}
+		if _, err := pipe.Exec(ctx); err != nil {
+			return fmt.Errorf("fence off batch %q in %d lanes: %w", batch, len(chunk), err)
+		}
+	}
+	return nil
+}
+
 // withdrawChunk is how many tasks one call of withdraw.lua looks at.
 const withdrawChunk = 200
 
 // Withdraw takes the tasks of a batch that nobody runs out of its lanes. It
 // returns how many it took and the IDs of those that are being run. Between these
 // there is no task it has missed, unless it was enqueued meanwhile: a lane is
-// looked at until nothing of the batch waits in it. first, if not nil, is called with all
+// looked at until nothing of the batch waits in it. A call of it that Redis gets after a
+// Fence does nothing. first, if not nil, is called with all
 // that are about to be taken, for several lanes at the same time.
 func Withdraw(ctx context.Context, rdb redis.UniversalClient, lanes []string, batch string, first func(lane string, ids []string) error) (taken int64, active []string, err error) {
 	var mu sync.Mutex
@@ -167,7 +195,7 @@ func withdrawFrom(ctx context.Context, rdb redis.UniversalClient, lane, batch st
 				return taken, nil, err
 			}
 		}
-		n, err := withdraw(ctx, rdb, lane, waiting)
+		n, err := withdraw(ctx, rdb, lane, batch, ids.fence, waiting)
 		taken += n
 		if err != nil {
 			return taken, nil, err
@@ -181,17 +209,18 @@ func withdrawFrom(ctx context.Context, rdb redis.UniversalClient, lane, batch st
 	}
 }
 
-// withdraw takes the tasks out of a lane that still wait in it.
-func withdraw(ctx context.Context, rdb redis.UniversalClient, lane string, waiting []string) (taken int64, err error) {
+// withdraw takes the tasks out of a lane that still wait in it, while the fence is as seen.
+func withdraw(ctx context.Context, rdb redis.UniversalClient, lane, batch, fence string, waiting []string) (taken int64, err error) {
+	keys := append(append([]string{Scheduled(lane), Retry(lane)}, Lists(lane)...), fenceKey(lane, batch))
 	for len(waiting) > 0 {
 		chunk := waiting[:min(withdrawChunk, len(waiting))]
 		waiting = waiting[len(chunk):]
-		args := make([]any, 1, 1+len(chunk))
-		args[0] = TaskPrefix(lane)
+		args := make([]any, 2, 2+len(chunk))
+		args[0], args[1] = TaskPrefix(lane), fence
 		for _, id := range chunk {
 			args = append(args, id)
 		}
-		n, err := withdrawScript.Run(ctx, rdb, append([]string{Scheduled(lane), Retry(lane)}, Lists(lane)...), args...).Int64()
+		n, err := withdrawScript.Run(ctx, rdb, keys, args...).Int64()
 		if err != nil {
 			return taken, err
 		}

@@ -133,7 +133,7 @@ func (f *facts) unexpected(ctx context.Context, k string) (string, error) {
 		return "", nil
 	case k == "weir:lanes", strings.HasPrefix(k, "weir:lanes:"), strings.HasPrefix(k, "weir:{") && strings.HasSuffix(k, "}:flow:config"):
 		return "", nil // of lanes, whatever becomes of batches
-	case strings.HasPrefix(k, "weir:{") && (strings.HasSuffix(k, "}:rescuer") || strings.HasSuffix(k, "}:flow") || strings.HasSuffix(k, "}:flow:v")):
+	case strings.HasPrefix(k, "weir:{") && (strings.HasSuffix(k, "}:rescuer") || strings.HasSuffix(k, "}:flow") || strings.HasSuffix(k, "}:flow:v") || strings.Contains(k, "}:fence:")):
 		return f.unlessItExpires(ctx, k)
 	case k == "weir:{telemetry}:speaker", strings.HasPrefix(k, "weir:{workers}:about:"), strings.HasPrefix(k, "asynq:servers:{"), strings.HasPrefix(k, "asynq:workers:{"):
 		return f.unlessItExpires(ctx, k)

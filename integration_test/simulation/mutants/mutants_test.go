@@ -58,6 +58,14 @@ var mutants = []mutant{
 		old: `if b[1] == ARGV[1] then`, new: `if true then`,
 	},
 	{
+		name: "anybody stops a batch", file: "internal/batch/lua/stop.lua", profile: "late stop",
+		old: `if holder and holder ~= ARGV[1] then`, new: `if false then`,
+	},
+	{
+		name: "no fence behind a stopped batch", file: "internal/queue/lua/withdraw.lua", profile: "late stop",
+		old: `if (redis.call('GET', KEYS[6]) or '') ~= ARGV[2] then`, new: `if false then`,
+	},
+	{
 		name: "errors as handlers make them", file: "internal/attempt/verdict.go", profile: "calm",
 		old: `func (l *later) Error() string { return sanitize(l.err.Error()) }`, new: `func (l *later) Error() string { return l.err.Error() }`,
 	},

@@ -31,11 +31,13 @@
 //     where there are two modes, the 75th may lie in either. Slow start's
 //     rounds are the baseline; later b falls with q, hardly rises, and is measured anew at
 //     L/2 once a minute where latency is what limits; at once where L has never been large enough
-//     to know that it began without a queue; and below 5.5, where mu < 0.5 s, after 15 s, doubling
-//     to 120 while nothing comes of it. With the noise se of now and of b, lo = 1.08 exp(se/2) and
-//     hi = 1.12 exp(1.5 se).
-//   - Shrink. r > hi twice, or r >= 2: L *= clamp(hi/r, 0.6, 0.97). Where two cuts of a fifth
-//     leave r as it is, the service is slower, not queueing: b = q, most of L comes back.
+//     to know that it began without a queue, also where refusals are what limits; and below
+//     5.5, where mu < 0.5 s, after 15 s, doubling to 120 while nothing comes of it. Where
+//     latency may have fallen, such a round goes on to 40 replies. With the noise se of now and
+//     of b, lo = 1.08 exp(se/2) and hi = 1.12 exp(1.5 se).
+//   - Shrink. r > hi twice, or r >= min(2, hi^2), in slow start max(2, exp(3 se)):
+//     L *= clamp(hi/r, 0.6, 0.97). Where two cuts of a fifth leave r as it is, the service is
+//     slower, not queueing: b = q, most of L comes back.
 //   - Grow, when in use, on r < lo: L *= 2 in slow start (1.5 once it has refused), 1.25 L + 1 to
 //     the ceiling, else L += max(1, 0.05 L boost), at most a quarter, boost *= 1.5 a step, and up
 //     to three times that where rounds are long, but not in the first step above a ceiling. Half
@@ -47,6 +49,7 @@
 //     ov > 2 nf + 2 sqrt(nf) + 0.5, n = ok + ov, L loses the ov - nf of one rest, at most half (three
 //     quarters before there is a baseline), unless it is 1; and that is the
 //     ceiling: looked above after 2 to 2.5 s and 40 to 150 ok, doubling each time it is met again.
+//     The first refusal ends such a look.
 //     A rejected permit rests for two intervals, or one latency; as long it is nobody else's.
 //   - Outage. Nine tenths overload and nothing else for long: L = 0, for 0.5 s doubling to 3;
 //     then one probe, and a ramp to 0.9 of what was before the cuts that led there.
@@ -55,6 +58,8 @@
 //     0.98 a after long pauses (a window) if R was never below, else to sqrt(a R), within 0.7
 //     and 0.95 of R. After 3 to 60 s, longer while the same R is refused, R grows by 2, 4, 8 ...
 //     32%, where R and not L is what holds requests back, to three times of what comes through.
+//     Below ten a second, with pauses of a second, it grows by 8% at most, and falls by a fifth
+//     at most where a is of fewer than 20 replies.
 //     Until R is known, it grows by 32%, or doubles where the first requests were refused. Where a
 //     Retry-After was of a second at most, a worker uses its tokens evenly: the service may have no
 //     room for all at once. Where R is less than one an interval, a token is for who has a permit

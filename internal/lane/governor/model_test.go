@@ -331,7 +331,11 @@ func (m *model) quota() {
 		m.pEnd = m.pause
 	case m.R > 0 && (m.cfg.Rate == 0 || m.R < m.cfg.Rate) && m.rl && now-m.hdrT > 60 && now > m.nextR && now > m.pause &&
 		m.R < 3*math.Max(1, math.Max(m.okRate, m.okS/(now-m.pEnd))):
-		step, every := math.Min(0.32, 0.02*m.rB), math.Max(math.Max(1.25, 8/m.R), m.after/2)
+		most := 0.32
+		if m.after <= 1 && m.R < 10 {
+			most = 0.08
+		}
+		step, every := math.Min(most, 0.02*m.rB), math.Max(math.Max(1.25, 8/m.R), m.after/2)
 		if m.guess > 0 {
 			step, every = m.guess, 1.25
 		}
@@ -344,6 +348,10 @@ func (m *model) quota() {
 func (m *model) learnRate(after float64) {
 	now, refused := m.now, m.R
 	first := math.Max(clampF(5*after, 3, 60), math.Min(60, 40/math.Max(0.2, m.R)))
+	least := 0.7
+	if after <= 1 && m.R < 10 && m.okS < 20 && m.guess == 0 {
+		least = 0.8
+	}
 	m.guess = 0
 	switch average, paused := m.okS/(now+after-m.pEnd), math.Max(after, m.pEnd-m.lastEv); {
 	case m.lastEv == 0:
@@ -360,7 +368,7 @@ func (m *model) learnRate(after float64) {
 	case paused >= 5 && m.minR >= average:
 		m.R = 0.98 * average
 	default:
-		m.R = clampF(math.Sqrt(average*m.R), 0.7*m.R, 0.95*m.R)
+		m.R = clampF(math.Sqrt(average*m.R), least*m.R, 0.95*m.R)
 	}
 	m.R = math.Max(0.2, m.R)
 	if refused > 0.85*m.refused && refused < 1.15*m.refused {
@@ -448,7 +456,7 @@ func (m *model) closes(elapsed float64, reacts bool) bool {
 	}
 	soon := 2 * m.interval
 	if m.ceil > 0 && m.limit > m.ceil && m.fb < 0.01 {
-		soon = m.interval
+		enough, soon = 1, m.interval
 	}
 	return m.ov >= enough && reacts && elapsed >= soon && (m.fb < 0.01 || m.ov*4 >= all) ||
 		all == 0 && m.base > 0 && m.dead() ||
@@ -541,6 +549,9 @@ func (m *model) decide() {
 	}
 	q := m.quantiles()
 	if m.prb {
+		if m.doubtful(q.p, elapsed) {
+			return
+		}
 		m.probed(q.p)
 	} else {
 		if share < 0.15 && (share <= m.fb || !m.slowStart && (m.ceil == 0 || m.limit <= m.ceil) &&
@@ -566,6 +577,20 @@ func (m *model) decide() {
 	}
 }
 
+// fell is the ratio below which latency at half the load has fallen.
+func (m *model) fell() float64 {
+	return math.Min(0.8, math.Exp(-2.5*m.sd*math.Sqrt(1/float64(m.n)+1/m.bN)))
+}
+
+// doubtful says that latency at half the load may have fallen: more replies will tell.
+func (m *model) doubtful(p [4]float64, elapsed float64) bool {
+	if m.prbO || m.n < 10 || m.n >= 40 || elapsed >= 60 {
+		return false
+	}
+	r := m.slower(p)
+	return r < 0.8 && r >= m.fell()
+}
+
 // probed ends a round at half the load. Where latency fell with it, the baseline had a
 // queue in it: half again.
 func (m *model) probed(p [4]float64) {
@@ -576,8 +601,7 @@ func (m *model) probed(p [4]float64) {
 		return
 	}
 	r := m.slower(p)
-	se := 1.25 * m.sd * math.Sqrt(1/float64(m.n)+1/m.bN)
-	fell := r < math.Min(0.8, math.Exp(-2*se))
+	fell := r < m.fell()
 	m.prbH = math.Min(120, 2*m.prbH)
 	if fell {
 		m.prbH = 15
@@ -704,6 +728,10 @@ func (m *model) byLatency(q quantiles) {
 	}
 	m.rr, m.pPrev = rr, rr
 	lo, hi := 1.08*math.Exp(0.5*se), 1.12*math.Exp(1.5*se)
+	once := math.Min(2, hi*hi)
+	if m.slowStart {
+		once = math.Max(2, math.Exp(3*math.Min(wide, 0.6)))
+	}
 	if rr < 1.07 {
 		m.baseOK, m.latLim = m.now, 0
 	}
@@ -715,7 +743,7 @@ func (m *model) byLatency(q quantiles) {
 		m.sure = m.sure || float64(m.peak) >= 12
 	}
 	switch {
-	case rr > hi && rr < 2 && !m.hot:
+	case rr > hi && rr < once && !m.hot:
 		m.hot = true
 	case rr > hi:
 		m.cutLatency(p, rr, hi)
@@ -731,7 +759,8 @@ func (m *model) byLatency(q quantiles) {
 		m.boost, m.slowStart = 1, false
 	}
 	small := m.latLim > 0 && m.limit < 5.5 && m.mu < 0.5 && m.now-m.prbT > m.prbH
-	if m.limit >= 2 && (m.latLim > 3 && m.now-m.baseOK > 60 || m.latLim > 0 && !m.sure || small) {
+	refused := m.limit >= 3 && m.limit <= m.ceil && m.fb < 0.01
+	if m.limit >= 2 && (m.latLim > 3 && m.now-m.baseOK > 60 || !m.sure && (m.latLim > 0 || refused) || small) {
 		m.prb, m.prbL = true, math.Max(1, math.Floor(m.limit/2))
 	}
 }

@@ -359,6 +359,59 @@ func TestFirstLookAboveACeilingIsSmallAlsoWhereRoundsAreLong(t *testing.T) {
 	})
 }
 
+func TestFirstRefusalAboveACeilingEndsTheLook(t *testing.T) {
+	onBoth(t, func(l *lab) {
+		l.set(map[string]float64{"L": 42, "ceil": 40, "ws": l.now - 0.3})
+		if g := l.saw(30, 0, 1); g.Limit > 40 || g.Kind() != "overload" {
+			t.Errorf("%+v", g)
+		}
+	})
+}
+
+func TestOneRoundBeyondThreeErrorsCuts(t *testing.T) {
+	onBoth(t, func(l *lab) {
+		l.set(map[string]float64{"L": 20, "mu": .12})
+		if g := l.saw(0, 40, 0); g.Limit >= 20 || g.Kind() != "latency" || g.Ratio >= 2 {
+			t.Errorf("%+v", g)
+		}
+	})
+}
+
+// Of a few replies with two latencies far apart most may be slow.
+func TestOneRoundOfFewRepliesDoesNotEndSlowStart(t *testing.T) {
+	onBoth(t, func(l *lab) {
+		for hot, cut := range []bool{false, true} { // the first and the second
+			l.set(map[string]float64{"L": 8, "ss": 1, "bN": 14, "sd": 1.5, "mu": .08, "hot": float64(hot)})
+			if g := l.saw(0, 14, 0); g.Limit < 8 != cut || g.Ratio < 2 {
+				t.Errorf("cut %v: %+v", cut, g)
+			}
+		}
+	})
+}
+
+// What refuses above four may queue three before.
+func TestLimitThatWasNeverLargeIsMeasuredAtHalf(t *testing.T) {
+	onBoth(t, func(l *lab) {
+		l.set(map[string]float64{"L": 4, "ceil": 4, "ceilU": l.now + 9, "sure": 0, "peak": 4})
+		if g := l.saw(30, 0, 0); g.Permits != 2 || g.Limit != 4 {
+			t.Errorf("%+v", g)
+		}
+	})
+}
+
+// At half the load half the latency, which varies much: 20 replies do not tell, 40 do.
+func TestProbeThatDoesNotTellGoesOn(t *testing.T) {
+	onBoth(t, func(l *lab) {
+		l.set(map[string]float64{"L": 4, "prb": 1, "prbL": 2, "sd": 1, "bN": 20, "mu": .2, "base": .2, "b1": .2, "b2": .2, "b3": .2, "b4": .2})
+		if g := l.saw(20, 0, 0); g.Permits != 2 || g.Limit != 4 {
+			t.Errorf("%+v", g)
+		}
+		if g := l.saw(20, 0, 0); g.Limit != 2 || g.Why != "the baseline had a queue in it" {
+			t.Errorf("%+v", g)
+		}
+	})
+}
+
 func TestLimitOfOneIsNotCut(t *testing.T) {
 	onBoth(t, func(l *lab) {
 		l.set(map[string]float64{"L": 1})
@@ -412,6 +465,27 @@ func TestRateThatHoldsNothingBackDoesNotGrow(t *testing.T) {
 			if g := l.saw(1, 0, 0); g.Rate != want {
 				t.Errorf("rate %v, want %v, with %v answers a second", g.Rate, want, answered)
 			}
+		}
+	})
+}
+
+func TestRateOfFewASecondGrowsBySmallSteps(t *testing.T) {
+	onBoth(t, func(l *lab) {
+		for after, want := range map[float64]float64{1: 5.4, 30: 6.6} {
+			l.set(map[string]float64{"L": 50, "R": 5, "rB": 64, "after": after, "rl": 1, "okRate": 5, "okT": l.now, "nextR": 0})
+			l.now += 0.25
+			if g := l.saw(1, 0, 0); g.Rate != want {
+				t.Errorf("rate %v, want %v, after a pause of %v s", g.Rate, want, after)
+			}
+		}
+	})
+}
+
+func TestFewRepliesMakeNoAverage(t *testing.T) {
+	onBoth(t, func(l *lab) {
+		l.set(map[string]float64{"R": 8, "minR": 5, "lastEv": l.now - 5, "pEnd": l.now - 4})
+		if g := l.sync("a", func(r *Report) { r.RetryAfter = time.Second }); g.Rate != 6.4 {
+			t.Errorf("%+v", g)
 		}
 	})
 }

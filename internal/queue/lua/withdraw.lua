@@ -1,12 +1,18 @@
 -- withdraw.lua: take tasks that nobody runs out of a queue.
 -- KEYS[1] asynq:{LANE}:scheduled  KEYS[2] asynq:{LANE}:retry
 -- KEYS[3] asynq:{LANE}:pending    KEYS[4] and KEYS[5] the lists of high and low priority
--- ARGV[1] asynq:{LANE}:t: (the rest of each task's key is its ID)  ARGV[2...] task IDs
+-- KEYS[6] weir:{LANE}:fence:NAME
+-- ARGV[1] asynq:{LANE}:t: (the rest of each task's key is its ID)
+-- ARGV[2] what KEYS[6] held when the tasks were looked for, '' for nothing  ARGV[3...] task IDs
 -- Returns how many were taken out; active ones and unknown ones are left alone, but an
--- ID whose task is gone from Redis goes too.
+-- ID whose task is gone from Redis goes too. None where the fence is another by now: the
+-- batch is gone on with, and what waits is enqueued anew.
+if (redis.call('GET', KEYS[6]) or '') ~= ARGV[2] then
+  return 0
+end
 local lists = {high = KEYS[4], low = KEYS[5]}
 local n = 0
-for i = 2, #ARGV do
+for i = 3, #ARGV do
   local key = ARGV[1] .. ARGV[i]
   local task = redis.call('HMGET', key, 'state', 'priority')
   local state = task[1]

@@ -178,6 +178,8 @@ local function learn_rate()
   -- Each try of a higher rate costs a pause, and a refusal of so many requests.
   local first = max(clamp(5 * after, 3, 60), min(60, 40 / max(0.2, s.R)))
   local average, paused = s.okS / (now + after - s.pEnd), max(after, s.pEnd - s.lastEv)
+  -- Of few requests a second, a few replies make no average.
+  local least = after <= 1 and s.R < 10 and s.okS < 20 and s.guess == 0 and 0.8 or 0.7
   s.guess = 0
   if s.lastEv == 0 then
     local last = now - s.okT >= interval and s.okN / (now - s.okT) or 0
@@ -188,7 +190,7 @@ local function learn_rate()
   elseif paused >= 5 and s.minR >= average then
     s.R = 0.98 * average
   else
-    s.R = clamp(sqrt(average * s.R), 0.7 * s.R, 0.95 * s.R)
+    s.R = clamp(sqrt(average * s.R), least * s.R, 0.95 * s.R)
   end
   s.R = max(0.2, s.R)
   -- Refused again at the same rate: that is the service's, and is tried more rarely.
@@ -219,7 +221,7 @@ elseif s.R > 0 and (cfg.rate == 0 or s.R < cfg.rate) and s.rl == 1
   and now - s.hdrT > 60 and now > s.nextR and now > s.pause
   and s.R < 3 * max(1, s.okRate, s.okS / (now - s.pEnd)) then -- far above what comes through it holds nothing back
   -- A few requests show what a rate does; in a long window it shows late.
-  local step, every = min(0.32, 0.02 * s.rB), max(1.25, 8 / s.R, s.after / 2)
+  local step, every = min(s.after <= 1 and s.R < 10 and 0.08 or 0.32, 0.02 * s.rB), max(1.25, 8 / s.R, s.after / 2)
   if s.guess > 0 then step, every = s.guess, 1.25 end
   s.R = s.R * (1 + step)
   if cfg.rate > 0 then s.R = min(cfg.rate, s.R) end
@@ -321,10 +323,10 @@ local function closes(elapsed, reacts)
   local enough = 3
   if s.L <= 10 and s.fb < 0.01 and s.ov >= 0.15 * all then enough = 1 end
   if s.prb == 1 and s.prbO == 0 and s.n >= tell() and elapsed >= s.settle + interval then return true end
-  -- Above a ceiling that held, the first of them say it, too; where some overload is usual,
+  -- Above a ceiling that held, the first says it, too; where some overload is usual,
   -- its replies, which come sooner, would make it too large a share.
   local soon, usual = 2 * interval, s.fb >= 0.01
-  if s.ceil > 0 and s.L > s.ceil and not usual then soon = interval end
+  if s.ceil > 0 and s.L > s.ceil and not usual then enough, soon = 1, interval end
   if s.ov >= enough and reacts and elapsed >= soon and (not usual or s.ov * 4 >= all) then return true end
   if all == 0 and s.base > 0 and dead() then return true end
   if all >= needed() and elapsed >= s.settle + max(interval, (s.ss == 1 and 1.5 or 3) * s.meanP) then return true end
@@ -466,13 +468,16 @@ local function by_latency(p)
   if s.ss == 0 then s.mu = s.mu + 0.1 * (mean / max(1, rr) - s.mu) end
   s.rr, s.pPrev = rr, rr
   local lo, hi = LO * exp(0.5 * se), HI * exp(1.5 * se)
+  -- One round says it where it is beyond three errors; in slow start those are of a few replies.
+  local once = min(2, hi * hi)
+  if s.ss == 1 then once = max(2, exp(3 * min(wide, 0.6))) end
   if rr < 1.07 then s.baseOK, s.latLim = now, 0 end
   if rr <= hi then
     s.hot = 0
     if not young then s.bN = min(300, s.bN + s.n) end
     if s.peak >= 3 * START then s.sure = 1 end -- measured at a third of what it can do
   end
-  if rr > hi and rr < 2 and s.hot == 0 then
+  if rr > hi and rr < once and s.hot == 0 then
     s.hot = 1 -- one round above is noise until the next one agrees
   elseif rr > hi then
     cut_latency(p, rr, hi)
@@ -484,7 +489,8 @@ local function by_latency(p)
   end
   -- A lane that few requests fill began with a queue, and may have taken it for none.
   local small = s.latLim > 0 and s.L < 5.5 and s.mu < 0.5 and now - s.prbT > s.prbH
-  if s.L >= 2 and (s.latLim > 3 and now - s.baseOK > 60 or s.latLim > 0 and s.sure == 0 or small) then
+  local refused = s.L >= 3 and s.L <= s.ceil and s.fb < 0.01 -- it may queue some before that
+  if s.L >= 2 and (s.latLim > 3 and now - s.baseOK > 60 or s.sure == 0 and (s.latLim > 0 or refused) or small) then
     s.prb, s.prbL = 1, max(1, floor(s.L / 2))
   end
 end
@@ -508,6 +514,18 @@ local function probed_overload()
   end
 end
 
+-- Latency at half the load has fallen where it is below so much of the baseline.
+local function fell_to()
+  return min(0.8, exp(-2.5 * s.sd * sqrt(1 / s.n + 1 / s.bN)))
+end
+
+-- It may have: more replies will tell.
+local function doubtful(p, elapsed)
+  if s.prbO == 1 or s.n < 10 or s.n >= 40 or elapsed >= 60 then return false end
+  local r = slower(p)
+  return r < 0.8 and r >= fell_to()
+end
+
 -- A round at half the load measures the baseline. Where latency fell with the load, the
 -- baseline had a queue in it, and may still: half again.
 local function probed(p)
@@ -515,8 +533,7 @@ local function probed(p)
   probed_overload()
   if s.n < 10 then return end
   local r = slower(p)
-  local se = 1.25 * s.sd * sqrt(1 / s.n + 1 / s.bN)
-  local fell = r < min(0.8, exp(-2 * se))
+  local fell = r < fell_to()
   s.prbH = fell and 15 or min(120, 2 * s.prbH)
   if not fell then -- then it is as good as it has samples
     local weight = min(1, s.n / 30)
@@ -553,6 +570,7 @@ local function decide()
   local rank = 0.87 / sqrt(s.n)
   local p = {quantile(0.25), quantile(0.5), quantile(0.75), quantile(min(1, 0.75 + rank)), slow = quantile(0.75 - rank)}
   if s.prb == 1 then
+    if doubtful(p, elapsed) then return end
     probed(p)
   else
     -- A storm is no background, nor is what a growing limit meets, nor what cuts may end.
