@@ -179,6 +179,17 @@ func (b *browser) becomes(expression, what string) {
 	}
 }
 
+// freshNews waits until news have come so many times.
+func (b *browser) freshNews(n int) {
+	b.t.Helper()
+	b.run(chromedp.Evaluate(fmt.Sprintf(`new Promise((done) => {
+		const news = document.getElementById("news");
+		let left = %d;
+		const watch = new MutationObserver(() => --left > 0 || (watch.disconnect(), done(true)));
+		watch.observe(news, {childList: true, characterData: true, subtree: true});
+	})`, n), nil, awaited))
+}
+
 // shot takes a screenshot, where WEIR_TEST_SHOTS names a folder for them.
 func (b *browser) shot(name string) {
 	b.t.Helper()

@@ -89,6 +89,7 @@ func (b *browser) at() string { return eval[string](b, "walk.name(document.activ
 // All that can be clicked on a page is reached by tab, in the order of the page, is seen to
 // have the focus, and nothing holds it; shift and tab lead back the same way.
 func TestEachPageOfTheWebUIIsWalkedByTab(t *testing.T) {
+	t.Parallel()
 	s := conntest.Server(t)
 	b := newWalker(t, somethingOfAll(t, s))
 	for _, p := range allPages {
@@ -136,6 +137,7 @@ func TestEachPageOfTheWebUIIsWalkedByTab(t *testing.T) {
 // and a lane is set by keys alone. What they do is seen in Redis. All the while news come:
 // they take neither the focus nor what was typed.
 func TestTheWebUIIsOperatedByKeyboardAlone(t *testing.T) {
+	t.Parallel()
 	s := conntest.Server(t)
 	rdb := s.Client()
 	ledger := batch.NewLedger(rdb)

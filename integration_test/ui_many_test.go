@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -158,10 +159,11 @@ func TestTheWebUIIsUsableAtAThousandLanesAndBatches(t *testing.T) {
 	goOn(t, rdb)
 	p := startProducer(t, s.URL(), "ui", "--addr=127.0.0.1:0")
 	b := newBrowser(t, uiOf(p))
-	var told atomic.Int64 // bytes of news
+	var news, told atomic.Int64 // how often, and how many bytes
 	chromedp.ListenTarget(b.ctx, func(event any) {
 		if e, ok := event.(*cdpnetwork.EventEventSourceMessageReceived); ok {
 			told.Add(int64(len(e.Data)))
+			news.Add(1)
 		}
 	})
 	b.open("/redis") // the browser has begun
@@ -184,8 +186,8 @@ func TestTheWebUIIsUsableAtAThousandLanesAndBatches(t *testing.T) {
 		}
 		b.watchLongTasks()
 
-		before, since := told.Load(), time.Now()
-		b.freshNews(4)
+		before, since, heard := told.Load(), time.Now(), news.Load()
+		eventually(t, long, func() bool { return news.Load() >= heard+4 }, "news come")
 		rate := float64(told.Load()-before) / time.Since(since).Seconds()
 		t.Logf("%s: %.0f KB of news a second", l.path, rate/1000)
 		if rate > 300_000 {
@@ -194,11 +196,17 @@ func TestTheWebUIIsUsableAtAThousandLanesAndBatches(t *testing.T) {
 
 		// A key and a click while news come: each is seen on the screen soon.
 		b.run(chromedp.Focus("#q"))
+		var took []time.Duration
 		for i, r := range l.one {
 			began := time.Now()
 			b.press(string(r))
 			b.becomes(fmt.Sprintf(`document.querySelector("#q").value.length === %d`, i+1), "a key is obeyed")
-			within(t, "", began, 2*time.Second)
+			took = append(took, time.Since(began))
+		}
+		slices.Sort(took)
+		t.Logf("%s: keys are obeyed in %v, at most in %v", l.path, took[len(took)/2], took[len(took)-1])
+		if took[len(took)/2] > 2*time.Second {
+			t.Errorf("%s: keys are obeyed in %v", l.path, took)
 		}
 		began = time.Now()
 		b.becomes(`document.querySelectorAll("tbody tr").length === 1`, "it is filtered")
@@ -245,27 +253,13 @@ func TestTheWebUIIsUsableAtAThousandLanesAndBatches(t *testing.T) {
 func within(t *testing.T, what string, began time.Time, limit time.Duration) {
 	t.Helper()
 	took := time.Since(began)
-	if what != "" {
-		t.Logf("%s in %v", what, took.Round(time.Millisecond))
-	}
+	t.Logf("%s in %v", what, took.Round(time.Millisecond))
 	if took > limit {
 		t.Errorf("%s took %v, want less than %v", what, took, limit)
 	}
 }
 
-// freshNews waits until news have come so many times.
-func (b *browser) freshNews(n int) {
-	b.t.Helper()
-	b.run(chromedp.Evaluate(fmt.Sprintf(`new Promise((done) => {
-		const news = document.getElementById("news");
-		let left = %d;
-		const watch = new MutationObserver(() => --left > 0 || (watch.disconnect(), done(true)));
-		watch.observe(news, {childList: true, characterData: true, subtree: true});
-	})`, n), nil, awaited))
-}
-
-// watchLongTasks notes what keeps the page from obeying, and how long it takes to draw a
-// frame after an event.
+// watchLongTasks notes what keeps the page from obeying.
 func (b *browser) watchLongTasks() {
 	b.t.Helper()
 	b.run(chromedp.Evaluate(`(window.longTasks = []), new PerformanceObserver((all) => window.longTasks.push(...all.getEntries().map((e) => e.duration))).observe({type: "longtask", buffered: true})`, nil))

@@ -79,6 +79,7 @@ func of(t *testing.T, all []*heard, path, role string, want int) (found []*heard
 // for all that can be operated; tables have headers, progress has a value, plots tell their
 // figures, and what is current or sorted is marked.
 func TestTheWebUIIsToldToScreenReaders(t *testing.T) {
+	t.Parallel()
 	s := conntest.Server(t)
 	b := newBrowser(t, somethingOfAll(t, s))
 	titles := make(map[string]string)
@@ -161,6 +162,7 @@ func TestTheWebUIIsToldToScreenReaders(t *testing.T) {
 
 // What changes is announced once, politely; ticks of figures are not.
 func TestTheWebUIAnnouncesChangesAndNothingElse(t *testing.T) {
+	t.Parallel()
 	s := conntest.Server(t)
 	rdb := s.Client()
 	b := newBrowser(t, somethingOfAll(t, s))
@@ -251,6 +253,7 @@ const legible = `(() => {
 // Texts have a contrast of 4.5 at least, borders of controls and lines of plots of 3, in
 // light and in dark, and no colour is alone in what it tells.
 func TestTheWebUIIsLegible(t *testing.T) {
+	t.Parallel()
 	s := conntest.Server(t)
 	b := newBrowser(t, somethingOfAll(t, s))
 	check := func(where string) {
