@@ -135,6 +135,26 @@ var profiles = map[string]profile{
 			o.faults = append(o.faults, fault{at: time.Duration(2+r.IntN(3)) * time.Second, kind: "interrupt producer", place: i})
 		}
 	},
+	// Producers and workers die at calls of one kind or a few, whatever these are, which come
+	// much later: seldom ones as often as those that are sent all the time.
+	"late calls": func(r *rand.Rand, o *options) {
+		o.flaky, o.refuse = 0, 0
+		o.noDeaths()
+		o.faults = slices.DeleteFunc(o.faults, func(f fault) bool { return f.kind != "interrupt producer" && f.kind != "stop worker" })
+		die := func() death {
+			d := drawDeath(r, 3)
+			d.how, d.of = "late", isOf(r.Uint32())
+			return d
+		}
+		for at := time.Second; at < o.faultyFor; at += time.Duration(2000+r.IntN(6000)) * time.Millisecond {
+			f := fault{at: at, kind: "kill producer", place: r.IntN(len(o.batches)), d: die()}
+			if r.IntN(2) == 0 {
+				f.kind, f.place, f.lasts = "kill worker", r.IntN(len(o.workers)), 20*time.Second
+			}
+			o.faults = append(o.faults, f)
+		}
+		slices.SortStableFunc(o.faults, func(a, b fault) int { return int(a.at - b.at) })
+	},
 	// Each worker dies while it has much to do, one after the other.
 	"deaths": func(r *rand.Rand, o *options) {
 		o.flaky, o.refuse, o.faults = 0, 0, nil

@@ -2,6 +2,9 @@ package simulation
 
 import (
 	"bytes"
+	"crypto/sha1"
+	"encoding/hex"
+	"hash/fnv"
 	"math/rand/v2"
 	"regexp"
 	"slices"
@@ -208,6 +211,30 @@ func loneBegins(request []byte) (begins []begin) {
 		}
 	}
 	return begins
+}
+
+// isOf says that a request's first call is of those kinds that a number chooses: of every eight
+// one. Calls of one script are of a kind, others by their command and their key's last part.
+func isOf(choice uint32) func(request []byte) bool {
+	return func(request []byte) bool {
+		words := bytes.SplitN(request, []byte("\r\n"), 10)
+		if len(words) < 6 {
+			return false
+		}
+		kind, key := words[2], words[4]
+		switch {
+		case bytes.EqualFold(kind, []byte("eval")):
+			sum := sha1.Sum(key)
+			kind = hex.AppendEncode(nil, sum[:])
+		case bytes.EqualFold(kind, []byte("evalsha")):
+			kind = key
+		default:
+			kind = append(bytes.ToLower(kind), key[bytes.LastIndexByte(key, '}')+1:]...)
+		}
+		h := fnv.New32a()
+		h.Write(kind)
+		return (h.Sum32()^choice)%8 == 0
+	}
 }
 
 // isEnqueue says that a request of a producer enqueues tasks: no other has a payload.
