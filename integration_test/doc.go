@@ -43,8 +43,14 @@
 //	a broken batch hides no other               TestStatusShowsTheOthersBesideABrokenBatch
 //	a browser shows and operates a run          TestTheWebUIShowsAndOperatesARun
 //	                                            TestTheWebUIOpensABatchOf100000Failures
+//	                                            TestTheWebUIIsUsableAtAThousandLanesAndBatches
 //	                                            TestRunServesTheWebUI
 //	                                            TestWhereOthersReachItTheWebUIOnlyShows
+//	a keyboard is enough for the web UI         TestEachPageOfTheWebUIIsWalkedByTab
+//	                                            TestTheWebUIIsOperatedByKeyboardAlone
+//	a screen reader is, and eyes are            TestTheWebUIIsToldToScreenReaders
+//	                                            TestTheWebUIAnnouncesChangesAndNothingElse
+//	                                            TestTheWebUIIsLegible
 //	each alert fires by its fault               TestEachAlertFiresByItsFault (Prometheus)
 //	metrics and health are true                 TestAWorkerSaysWhyItIsNotReady
 //	                                            TestAWorkerSaysThatItWaitsForRedis

@@ -1,7 +1,6 @@
 package integration_test
 
 import (
-	"context"
 	"crypto/tls"
 	"encoding/json"
 	"fmt"
@@ -16,10 +15,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/chromedp/cdproto/emulation"
-	"github.com/chromedp/cdproto/log"
-	cdpnetwork "github.com/chromedp/cdproto/network"
-	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
 	"github.com/redis/go-redis/v9"
 
@@ -27,155 +22,6 @@ import (
 	"github.com/weir-tasks/weir/internal/conn/conntest"
 	"github.com/weir-tasks/weir/internal/lane/governor"
 )
-
-// browser is a Chromium that looks at the web UI, and what it complained of.
-type browser struct {
-	t    *testing.T
-	ctx  context.Context
-	base string
-
-	mu    sync.Mutex
-	wrong []string // errors on its console, and requests to other hosts
-	ends  bool     // the UI does: that it is gone is no error
-}
-
-// newBrowser starts one. Everything wrong fails the test at its end.
-func newBrowser(t *testing.T, base string) *browser {
-	t.Helper()
-	profile, err := os.MkdirTemp("", "weir-browser-")
-	if err != nil {
-		t.Fatal(err)
-	}
-	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.NoSandbox, chromedp.WindowSize(1360, 900),
-		chromedp.UserDataDir(profile))
-	if path := os.Getenv("WEIR_TEST_CHROMIUM"); path != "" {
-		options = append(options, chromedp.ExecPath(path))
-	}
-	allocator, stop := chromedp.NewExecAllocator(context.Background(), options...) // t's ends before the cleanup
-	// What Chromium tells that chromedp does not know is no error.
-	ctx, cancel := chromedp.NewContext(allocator, chromedp.WithErrorf(func(string, ...any) {}))
-	b := &browser{t: t, ctx: ctx, base: base}
-	t.Cleanup(func() {
-		_ = chromedp.Cancel(ctx) // waits for it
-		cancel()
-		stop()
-		eventually(t, long, func() bool { return os.RemoveAll(profile) == nil }, "no process of the browser writes to its profile")
-		b.mu.Lock()
-		defer b.mu.Unlock()
-		for _, what := range b.wrong {
-			t.Error("in the browser: " + what)
-		}
-	})
-	chromedp.ListenTarget(ctx, b.hear)
-	b.run(runtime.Enable(), cdpnetwork.Enable(), log.Enable())
-	return b
-}
-
-func (b *browser) hear(event any) {
-	wrong := ""
-	switch e := event.(type) {
-	case *runtime.EventExceptionThrown:
-		wrong = e.ExceptionDetails.Error()
-	case *runtime.EventConsoleAPICalled:
-		if e.Type == runtime.APITypeError || e.Type == runtime.APITypeWarning {
-			wrong = fmt.Sprint("console: ", e.Args)
-		}
-	case *log.EventEntryAdded:
-		if e.Entry.Level == log.LevelError {
-			wrong = e.Entry.Text + " " + e.Entry.URL
-		}
-	case *cdpnetwork.EventRequestWillBeSent:
-		if u, err := url.Parse(e.Request.URL); err != nil || u.Scheme != "data" && !strings.HasPrefix(e.Request.URL, b.base+"/") {
-			wrong = "a request to " + e.Request.URL
-		}
-	}
-	if wrong != "" {
-		b.mu.Lock()
-		defer b.mu.Unlock()
-		if b.ends && strings.Contains(wrong, "net::ERR_") && strings.Contains(wrong, b.base) {
-			return
-		}
-		b.wrong = append(b.wrong, wrong)
-	}
-}
-
-// uiEnds says that the UI may end from now on.
-func (b *browser) uiEnds() {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.ends = true
-}
-
-// run does actions, within half a minute.
-func (b *browser) run(actions ...chromedp.Action) {
-	b.t.Helper()
-	if err := b.try(30*time.Second, actions...); err != nil {
-		var page string
-		_ = b.try(5*time.Second, chromedp.Text("body", &page))
-		b.t.Fatalf("%v; the page is\n%s", err, tail(page, 3000))
-	}
-}
-
-// try is run with an error instead. The first action begins the browser, which must not
-// end with this.
-func (b *browser) try(d time.Duration, actions ...chromedp.Action) error {
-	if chromedp.FromContext(b.ctx).Target == nil {
-		return chromedp.Run(b.ctx, actions...)
-	}
-	ctx, cancel := context.WithTimeout(b.ctx, d)
-	defer cancel()
-	return chromedp.Run(ctx, actions...)
-}
-
-func (b *browser) open(path string) {
-	b.t.Helper()
-	b.run(chromedp.Navigate(b.base + path))
-}
-
-// says waits until an element has a text.
-func (b *browser) says(selector, text string) {
-	b.t.Helper()
-	expression := fmt.Sprintf("[...document.querySelectorAll(%q)].some(e => e.textContent.includes(%q))", selector, text)
-	b.run(chromedp.Poll(expression, nil, chromedp.WithPollingInterval(50*time.Millisecond)))
-}
-
-// click clicks the one visible button or link of this name.
-func (b *browser) click(selector, name string) {
-	b.t.Helper()
-	find := fmt.Sprintf("[...document.querySelectorAll(%q)].find(e => (e.getAttribute('aria-label') || e.textContent).trim() === %q && e.offsetParent !== null)", selector, name)
-	b.run(chromedp.Poll(find+" !== undefined", nil), chromedp.Evaluate(find+".click()", nil))
-}
-
-// fill puts a value into a field as typing would.
-func (b *browser) fill(selector, value string) {
-	b.t.Helper()
-	b.run(chromedp.WaitVisible(selector), chromedp.Evaluate(fmt.Sprintf(`{
-		const field = document.querySelector(%q);
-		field.value = %q;
-		for (const event of ["input", "change"]) field.dispatchEvent(new Event(event, {bubbles: true}));
-	}`, selector, value), nil))
-}
-
-// shot takes a screenshot, where WEIR_TEST_SHOTS names a folder for them.
-func (b *browser) shot(name string) {
-	b.t.Helper()
-	dir := os.Getenv("WEIR_TEST_SHOTS")
-	if dir == "" {
-		return
-	}
-	for _, look := range []struct {
-		name, scheme string
-		width        int64
-	}{{"light", "light", 1360}, {"dark", "dark", 1360}, {"narrow", "light", 420}} {
-		var image []byte
-		b.run(emulation.SetEmulatedMedia().WithFeatures([]*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: look.scheme}}),
-			emulation.SetDeviceMetricsOverride(look.width, 860, 1, false), chromedp.Sleep(700*time.Millisecond), chromedp.CaptureScreenshot(&image))
-		if err := os.WriteFile(filepath.Join(dir, name+"-"+look.name+".png"), image, 0o644); err != nil {
-			b.t.Fatal(err)
-		}
-	}
-	b.run(emulation.SetDeviceMetricsOverride(1360, 860, 1, false))
-}
 
 // startUI starts the web UI and tells its address.
 func startUI(t *testing.T, redis string, args ...string) string {
@@ -314,23 +160,6 @@ func TestTheWebUIShowsAndOperatesARun(t *testing.T) {
 	b.shot("redis")
 }
 
-// quietly does something that the browser logs as an error, and takes that back.
-func (b *browser) quietly(text string, do func()) {
-	b.t.Helper()
-	do()
-	eventually(b.t, long, func() bool {
-		b.mu.Lock()
-		defer b.mu.Unlock()
-		for i, what := range b.wrong {
-			if strings.Contains(what, text) {
-				b.wrong = append(b.wrong[:i], b.wrong[i+1:]...)
-				return true
-			}
-		}
-		return false
-	}, "the browser logs "+text)
-}
-
 // failing is a service that answers every third request with an error.
 type failing struct {
 	mu sync.Mutex
@@ -410,6 +239,36 @@ func manyFailures(t *testing.T, rdb redis.UniversalClient, name string, n int64)
 	if _, err := ledger.Seal(t.Context(), name); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// allPages are the UI's, each with what is on it once it is made, where somethingOfAll is.
+var allPages = []struct{ path, has, text string }{
+	{"/", "tbody tr", "broken"},
+	{"/batches/long", ".facts", "/s"},
+	{"/batches/broken", "#failures td", "answer 2"},
+	{"/batches/broken/tasks/2", "main li", "Failed"},
+	{"/lanes", "tbody tr", "sleep"},
+	{"/lanes/sleep", ".facts", "/s"},
+	{"/workers", "summary", "longest"},
+	{"/redis", ".facts", "noeviction"},
+}
+
+// shows opens one of them, and waits until it has news.
+func (b *browser) shows(path, has, text string) {
+	b.t.Helper()
+	b.open(path)
+	b.says(has, text)
+	b.becomes(`/^(live|as of)/.test(document.getElementById("news").textContent)`, "news have come")
+}
+
+// somethingOfAll makes what every page has something to show of: a worker, a batch that runs
+// long and one whose tasks have failed. It tells the UI's address.
+func somethingOfAll(t *testing.T, s *conntest.RealServer) (base string) {
+	t.Helper()
+	startWorker(t, s.URL(), "--concurrency=20")
+	startProducer(t, s.URL(), "enqueue", "sleep", "--batch=long", "--repeat=100000", `--payload={"task_number":{n},"seconds":0.5}`)
+	manyFailures(t, s.Client(), "broken", 6)
+	return startUI(t, s.URL())
 }
 
 // While a batch runs on an embedded Redis, in one process, its UI shows it.

@@ -8,7 +8,8 @@ type Line struct {
 	Lane     string    `json:"lane"`
 	State    string    `json:"state"`
 	Weight   int       `json:"weight"`
-	Shards   int       `json:"shards"`
+	Shards   int       `json:"shards"` // over how many queues new tasks are spread
+	Queues   int       `json:"queues"` // how many its tasks are in, or may be
 	Governed bool      `json:"governed"`
 	Limit    int       `json:"limit"`
 	Active   int64     `json:"in_flight"`
@@ -40,7 +41,7 @@ type Settings struct {
 // Line is the overview as one JSON object.
 func (o *Overview) Line(cluster Cluster) Line {
 	d := o.Demand(cluster, 0)
-	l := Line{Lane: o.Name, State: governor.Open.String(), Weight: o.Weight, Shards: o.Shards, Active: o.InFlight(), Pending: o.Pending, Later: o.Later, Waits: o.Waits(),
+	l := Line{Lane: o.Name, State: governor.Open.String(), Weight: o.Weight, Shards: o.Shards, Queues: max(o.Shards, len(o.Queues)), Active: o.InFlight(), Pending: o.Pending, Later: o.Later, Waits: o.Waits(),
 		Oldest: o.Oldest.Milliseconds(), Drain: d.Drain, Wanted: d.Workers}
 	if o.Err != nil {
 		l.State = "broken"

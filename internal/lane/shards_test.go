@@ -29,7 +29,7 @@ func TestShardsOfALane(t *testing.T) {
 		if err := (&Change{Shards: &twelve}).Apply(ctx, c, "a"); err != nil {
 			t.Error(err)
 		}
-		if o, err := Get(ctx, c, "a"); err != nil || o.Shards != 12 || o.Weight != 1 || o.Line(Cluster{}).Shards != 12 {
+		if o, err := Get(ctx, c, "a"); err != nil || o.Shards != 12 || o.Weight != 1 || o.Line(Cluster{}).Shards != 12 || o.Line(Cluster{}).Queues != 12 {
 			t.Errorf("lane a is %+v, %v", o, err)
 		}
 		if names, err := Announced(ctx, c); len(names) > 0 || err != nil {
@@ -70,6 +70,9 @@ func TestAnOverviewAddsQueuesUp(t *testing.T) {
 		if err != nil || o.Pending != 3 || o.Active != 6 || o.Later != 3 || o.Ended != 30 || o.Shards != 1 ||
 			o.Oldest < 300*time.Second || o.Oldest > 330*time.Second {
 			t.Errorf("lane a is %+v, %v", o, err)
+		}
+		if l := o.Line(Cluster{}); l.Shards != 1 || l.Queues != 3 {
+			t.Errorf("it is told to be spread over %d queues and to be in %d", l.Shards, l.Queues)
 		}
 		slices.Sort(queues)
 		if !slices.Equal(o.Queues, queues) {

@@ -273,7 +273,7 @@ func (m *Model) lanes() []string {
 		if l.Latency != nil {
 			latency = fmt.Sprintf("%.3g ms", *l.Latency)
 		}
-		rows = append(rows, []string{clean(l.Lane), l.State, limit, count(l.Active), count(l.Pending), per(l.Done), latency, clean(l.Waits)})
+		rows = append(rows, []string{clean(l.Lane), l.State, limit, fmt.Sprint(l.Shards), count(l.Active), count(l.Pending), per(l.Done), latency, clean(l.Waits)})
 	}
 	lines := []string{fmt.Sprintf("%d lanes: %d busy, %d wait for something; %d shown by the filter", v.Total, v.Counts["busy"], v.Counts["waiting"], v.Matching)}
 	if m.at.row < len(v.Rows) && v.Rows[m.at.row].Waits != "" { // whole: its column may be narrow
@@ -281,7 +281,7 @@ func (m *Model) lanes() []string {
 		lines[0] = clean(l.Lane) + " waits for: " + clean(l.Waits)
 	}
 	lane := min(30, max(12, m.width/5))
-	return append(lines, m.table([]column{{"LANE", lane, false}, {"STATE", 7, false}, {"LIMIT", 5, true}, {"RUN", 5, true}, {"WAIT", 7, true}, {"ENDED", 7, true}, {"LATENCY", 8, true}, {"WAITS FOR", 0, false}}, rows)...)
+	return append(lines, m.table([]column{{"LANE", lane, false}, {"STATE", 7, false}, {"LIMIT", 5, true}, {"QUEUES", 6, true}, {"RUN", 5, true}, {"WAIT", 7, true}, {"ENDED", 7, true}, {"LATENCY", 8, true}, {"WAITS FOR", 0, false}}, rows)...)
 }
 
 func (m *Model) workers() []string {

@@ -14,6 +14,7 @@ import (
 	"github.com/weir-tasks/weir"
 	"github.com/weir-tasks/weir/internal/batch"
 	"github.com/weir-tasks/weir/internal/conn/conntest"
+	"github.com/weir-tasks/weir/internal/lane"
 	"github.com/weir-tasks/weir/internal/queue"
 	"github.com/weir-tasks/weir/internal/ui"
 )
@@ -191,6 +192,24 @@ func TestAThousandLanesFitOnTheScreen(t *testing.T) {
 	if took := time.Since(began) / 100; took > 20*time.Millisecond {
 		t.Errorf("a frame takes %v", took)
 	}
+}
+
+// Over how many queues a lane is spread is on the screen.
+func TestTheQueuesOfALaneAreShown(t *testing.T) {
+	s := newScreen(t)
+	if err := lane.SetShards(t.Context(), s.c.Redis(), "spread", 12); err != nil {
+		t.Fatal(err)
+	}
+	s.presses("2")
+	for _, line := range strings.Split(s.shows("QUEUES", "spread"), "\n") {
+		if cells := strings.Fields(line); len(cells) > 3 && cells[0] == "spread" {
+			if cells[3] != "12" {
+				t.Errorf("the lane of 12 queues: %q", line)
+			}
+			return
+		}
+	}
+	t.Error("the lane is not on the screen")
 }
 
 func TestHostileTextIsNotObeyed(t *testing.T) {

@@ -23,6 +23,14 @@ type batchRow struct {
 	track    *track
 }
 
+// rate is how many outcomes a second there are of late; of one that is over there are none.
+func (r *batchRow) rate() float64 {
+	if rate := r.track.rate(); !r.info.Complete() && !math.IsNaN(rate) {
+		return rate
+	}
+	return 0
+}
+
 // batchRows reads the list: what is over once, what is not each time.
 type batchRows struct {
 	ledger *batch.Ledger
@@ -70,14 +78,15 @@ func (r *batchRows) read(ctx context.Context) ([]*batchRow, error) {
 		if info == nil {
 			continue // gone, or not there yet
 		}
-		row := &batchRow{info: info, track: new(track)}
+		row := &batchRow{info: info}
 		if info.N < 0 {
 			row.expected, told = told[0], told[1:]
 		}
+		var history *track
 		if old := r.known[info.Name]; old != nil {
-			row.track.samples = append(row.track.samples, old.track.samples[max(0, len(old.track.samples)-15):]...)
+			history = old.track
 		}
-		row.track.add(sample{at: now, count: info.Outcomes()})
+		row.track = history.with(sample{at: now, count: info.Outcomes()}, 15)
 		known[info.Name] = row
 	}
 	r.known = known
@@ -157,7 +166,7 @@ func (b *board) readBatch(name string) func(context.Context) (*batchSeen, error)
 		if err != nil {
 			return nil, err
 		}
-		seen := &batchSeen{Status: st, track: new(track)}
+		seen := &batchSeen{Status: st}
 		if seen.left, seen.ends, err = b.ledger.Left(ctx, name); err != nil {
 			return nil, err
 		}
@@ -177,11 +186,10 @@ func (b *board) readBatch(name string) func(context.Context) (*batchSeen, error)
 			slices.Sort(took)
 			s.values[1], s.values[2] = took[len(took)/2], took[len(took)*95/100]
 		}
-		seen.track.samples = append(seen.track.samples, history.samples...)
 		if n := len(history.samples); !st.Complete() || n == 0 || history.samples[n-1].count != s.count {
-			seen.track.add(s)
+			history = history.with(s, trackMost)
 		}
-		history = seen.track
+		seen.track = history
 		return seen, nil
 	}
 }

@@ -90,10 +90,6 @@ func (b *board) readLanes() func(context.Context) (*laneRows, error) {
 		now := time.Now()
 		for i, o := range all {
 			l := o.Line(cluster)
-			t := new(track)
-			if old := tracks[o.Name]; old != nil {
-				t.samples = append(t.samples, old.samples...)
-			}
 			limit, latency := math.NaN(), math.NaN()
 			if l.Governed {
 				limit = float64(l.Limit)
@@ -101,8 +97,8 @@ func (b *board) readLanes() func(context.Context) (*laneRows, error) {
 			if l.BaseMS > 0 {
 				latency = l.BaseMS * l.Ratio
 			}
-			t.add(sample{now, o.Ended, [5]float64{limit, float64(l.Active), float64(l.Pending), latency}})
-			seen.rows[i], seen.tracks[o.Name] = l, t
+			seen.rows[i] = l
+			seen.tracks[o.Name] = tracks[o.Name].with(sample{now, o.Ended, [5]float64{limit, float64(l.Active), float64(l.Pending), latency}}, trackMost)
 		}
 		tracks = seen.tracks
 		return seen, nil
@@ -163,13 +159,13 @@ type redisSeen struct {
 }
 
 func (b *board) readRedis() func(context.Context) (*redisSeen, error) {
-	history := new(track)
+	var history *track
 	return func(ctx context.Context) (*redisSeen, error) {
 		nodes, err := conn.Describe(ctx, b.weir.Redis())
 		if err != nil {
 			return nil, err
 		}
-		seen := &redisSeen{nodes: nodes, track: new(track)}
+		seen := &redisSeen{nodes: nodes}
 		if !b.weir.Embedded() {
 			if seen.problems, err = conn.Check(ctx, b.weir.Redis()); err != nil {
 				return nil, err
@@ -179,9 +175,8 @@ func (b *board) readRedis() func(context.Context) (*redisSeen, error) {
 		for _, n := range nodes {
 			used, ops, clients = used+float64(n.UsedMemory), ops+float64(n.OpsPerSec), clients+float64(n.Clients)
 		}
-		seen.track.samples = append(seen.track.samples, history.samples...)
-		seen.track.add(sample{at: time.Now(), values: [5]float64{used, ops, clients}})
-		history = seen.track
+		history = history.with(sample{at: time.Now(), values: [5]float64{used, ops, clients}}, trackMost)
+		seen.track = history
 		return seen, nil
 	}
 }

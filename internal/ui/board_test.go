@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -132,6 +133,31 @@ func TestTheListOfBatchesIsFilteredAndPaged(t *testing.T) {
 			t.Errorf("%s: %d, want %d", query, v.Matching, want)
 		}
 	}
+	order := func(by string) (names []string) {
+		s.get("/api/batches?sort="+by, 200, &v)
+		for _, row := range v.Rows {
+			names = append(names, row.Batch)
+		}
+		return names
+	}
+	byName := []string{"bad", "open-0", "open-1", "open-2", "open-3", "open-4", "open-5", "open-6"}
+	if got := order("name"); !slices.Equal(got, byName) {
+		t.Errorf("by name: %v", got)
+	}
+	if got := order("created"); got[0] == "bad" || got[7] != "bad" {
+		t.Errorf("the newest first: %v", got)
+	}
+	if got := order("failed"); got[0] != "bad" {
+		t.Errorf("by failures: %v", got)
+	}
+	if err := l.Checkpoint(t.Context(), "open-4", 0, 3, ""); err != nil {
+		t.Fatal(err)
+	}
+	conntest.Eventually(t, 5*time.Second, "the one with most waiting comes first", func(context.Context) bool { return order("waiting")[0] == "open-4" })
+	if _, err := l.Record(t.Context(), "open-2", &batch.Outcome{Seq: 0, State: batch.OK, Attempts: 1}, 0, nil); err != nil {
+		t.Fatal(err)
+	}
+	conntest.Eventually(t, 5*time.Second, "the one with the highest rate comes first", func(context.Context) bool { return order("rate")[0] == "open-2" })
 	conntest.Eventually(t, 5*time.Second, "failures are told by class with a sample", func(context.Context) bool {
 		s.get("/api/batches?q=bad", 200, &v)
 		f := v.Rows[0].Failures

@@ -20,6 +20,10 @@
 //   - What comes from tasks is shown as text: redacted, cut at 4 KiB, never made into
 //     markup, and no script runs but the files served here (asynqmon's inline ones by their
 //     hash). asynqmon reads 8 MiB of tasks' messages at once, and no more.
+//   - All that can be clicked is reached and done by keyboard, and has a name for screen
+//     readers. News take away neither the focus nor what is being typed, and are not read
+//     out: changes of a state are, once, and what a filter has found.
+//   - A page has no more rows of a list than mostPage, however many there are.
 //   - The pages need nothing from another host. asynqmon asks Google for a font;
 //     CSP refuses that and the browser's own is used.
 //   - The Redis client belongs to whoever passed it. It is never closed here,

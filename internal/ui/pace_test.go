@@ -15,7 +15,7 @@ func TestWhenABatchWillBeDone(t *testing.T) {
 	at := func(counts ...int64) *track {
 		tr := new(track)
 		for i, n := range counts {
-			tr.add(sample{at: now.Add(time.Duration(i-len(counts)) * time.Second), count: n})
+			tr = tr.with(sample{at: now.Add(time.Duration(i-len(counts)) * time.Second), count: n}, trackMost)
 		}
 		return tr
 	}

@@ -2,7 +2,6 @@ package ui
 
 import (
 	"math"
-	"slices"
 	"time"
 )
 
@@ -22,14 +21,21 @@ type sample struct {
 	values [5]float64
 }
 
-// track is a history of samples, for plots and rates.
+// track is a history of samples, for plots and rates. It never changes: pages read it while
+// the next one is made. One that is nil has none.
 type track struct{ samples []sample }
 
-func (t *track) add(s sample) {
-	if len(t.samples) >= trackMost {
-		t.samples = slices.Delete(t.samples, 0, 1+len(t.samples)-trackMost)
+// with is the history with one more sample, of the latest so many. Only the latest one of a
+// history is continued: where it has room, both have the same samples in memory.
+func (t *track) with(s sample, most int) *track {
+	var last []sample
+	if t != nil {
+		last = t.samples[max(0, len(t.samples)+1-most):]
 	}
-	t.samples = append(t.samples, s)
+	if len(last) == cap(last) {
+		last = append(make([]sample, 0, len(last)+1+most/10), last...)
+	}
+	return &track{append(last, s)}
 }
 
 // rate is how many a second have ended of late; NaN as long as that cannot be told.

@@ -1,6 +1,7 @@
 package ui
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -97,13 +98,15 @@ func stateOf(i *batch.Info) string {
 	return "running"
 }
 
+// waiting is how many tasks of a batch are in Redis without an outcome.
+func waiting(i *batch.Info) int64 { return max(0, i.Enqueued()-i.Outcomes()) }
+
 func lineOf(i *batch.Info, e *batch.Expected, t *track) BatchLine {
 	l := BatchLine{
 		Batch: i.Name, Type: i.Options.Type, State: stateOf(i), Over: i.Complete(), Created: i.Created.UnixMilli(),
 		N: i.N, OK: i.OK, Failed: i.Failed, Cancelled: i.Cancelled, Retries: i.Retries,
-		Read: max(i.Enqueued(), i.Outcomes()),
+		Read: max(i.Enqueued(), i.Outcomes()), Waiting: waiting(i),
 	}
-	l.Waiting = l.Read - i.Outcomes()
 	l.Rate, l.ETA, l.ETAHow = pace(i, e, t)
 	return l
 }
@@ -217,12 +220,15 @@ func (b *board) batchesView(ctx context.Context, q query) (*Batches, time.Time, 
 		if row.info.Failed > 0 {
 			counts["failed"]++
 		}
-		if !strings.Contains(row.info.Name, text) && !strings.Contains(row.info.Options.Type, text) {
+		if !strings.Contains(row.info.Name, text) && !strings.Contains(strings.ToLower(row.info.Options.Type), text) {
 			continue
 		}
 		if state == "" || state == s || state == "failed" && row.info.Failed > 0 {
 			shown = append(shown, row)
 		}
+	}
+	if by := batchOrders[q.Get("sort")]; by != nil {
+		slices.SortStableFunc(shown, by)
 	}
 	page, pages, rows := cut(shown, q.number("page", 0), q.per())
 	lines := make([]BatchLine, len(rows))
@@ -237,6 +243,16 @@ func (b *board) batchesView(ctx context.Context, q query) (*Batches, time.Time, 
 		}
 	}
 	return &Batches{part{len(all), len(shown), page, pages, counts}, lines}, asOf, nil
+}
+
+// batchOrders are those other than what is not over first: by name, else the most or the
+// newest first.
+var batchOrders = map[string]func(a, b *batchRow) int{
+	"name":    func(a, b *batchRow) int { return cmp.Compare(a.info.Name, b.info.Name) },
+	"created": func(a, b *batchRow) int { return b.info.Created.Compare(a.info.Created) },
+	"failed":  func(a, b *batchRow) int { return cmp.Compare(b.info.Failed, a.info.Failed) },
+	"waiting": func(a, b *batchRow) int { return cmp.Compare(waiting(b.info), waiting(a.info)) },
+	"rate":    func(a, b *batchRow) int { return cmp.Compare(b.rate(), a.rate()) },
 }
 
 func (b *board) batchView(ctx context.Context, q query) (*Batch, time.Time, error) {
@@ -321,7 +337,7 @@ func (b *board) lanesView(ctx context.Context, q query) (*Lanes, time.Time, erro
 			shown = append(shown, l)
 		}
 	}
-	if by := sorts[q.Get("sort")]; by != nil {
+	if by := laneOrders[q.Get("sort")]; by != nil {
 		slices.SortStableFunc(shown, by)
 	}
 	page, pages, rows := cut(shown, q.number("page", 0), q.per())
@@ -332,8 +348,8 @@ func (b *board) lanesView(ctx context.Context, q query) (*Lanes, time.Time, erro
 	return &Lanes{part{len(seen.rows), len(shown), page, pages, counts}, lines}, asOf, nil
 }
 
-// sorts are the orders of lanes other than by name, the most first.
-var sorts = map[string]func(a, b lane.Line) int{
+// laneOrders are those other than by name, the most first.
+var laneOrders = map[string]func(a, b lane.Line) int{
 	"in_flight": func(a, b lane.Line) int { return int(b.Active - a.Active) },
 	"pending":   func(a, b lane.Line) int { return int(b.Pending - a.Pending) },
 	"oldest":    func(a, b lane.Line) int { return int(b.Oldest - a.Oldest) },

@@ -3,7 +3,7 @@
 import { attr, text } from "./dom.js";
 import { about, trouble } from "./net.js";
 
-const routes = [
+const routes = [ // of the path, the module of the page, and the part of the UI it belongs to
   [/^\/$/, "batches", "/"],
   [/^\/batches\/([^/]+)$/, "batch", "/"],
   [/^\/batches\/([^/]+)\/tasks\/(\d+)$/, "task", "/"],
@@ -20,6 +20,11 @@ async function begin() {
     for (const a of document.querySelectorAll("#nav a")) attr(a, "aria-current", a.getAttribute("href") === nav ? "page" : null);
     const [module, what] = await Promise.all([import(`./pages/${page}.js`), about()]);
     module.show(document.getElementById("main"), what, ...found.slice(1).map(decodeURIComponent));
+    const part = location.hash && document.getElementById(location.hash.slice(1));
+    if (part) {
+      part.tabIndex = -1;
+      part.focus();
+    }
     return;
   }
   text(document.getElementById("main"), "There is no such page.");

@@ -24,43 +24,82 @@ export function attr(node, name, value) {
   else if (node.getAttribute(name) !== String(value)) node.setAttribute(name, value === true ? "" : value);
 }
 
-// Table keeps a row element for each key, so that focus and selection outlive news.
-// columns: {title, num, head, cls, make(cell, row), show(cell, item, row)}
+const reached = "a[href], button, input, select, summary, [tabindex='0']";
+const usable = (node) => node.isConnected && !node.disabled && node.checkVisibility();
+
+// holdFocus remembers what has the focus. What it returns gives it to the nearest that can
+// have it, should that one be gone, hidden or disabled by then: news and closed dialogs leave
+// nobody at the top of the page.
+export function holdFocus() {
+  const had = document.activeElement;
+  const near = [];
+  for (let node = had; node && node.id !== "main"; node = node.parentElement) {
+    near.push(node);
+    if (node.matches("tr")) near.push(node.nextElementSibling, node.previousElementSibling);
+  }
+  return () => {
+    const now = document.activeElement;
+    if (had === document.body || (now !== had && now !== document.body) || (now === had && usable(had))) return;
+    for (const node of near) {
+      const next = node?.isConnected && [node, ...node.querySelectorAll(reached)].find((n) => n.matches(reached) && usable(n));
+      if (next) return next.focus({ preventScroll: true });
+    }
+    document.getElementById("main").focus({ preventScroll: true });
+  };
+}
+
+// place puts nodes in a row, in front of end; those that are in their place are not touched.
+function place(parent, nodes, end) {
+  for (const node of nodes.toReversed()) {
+    if (node.parentNode !== parent || node.nextSibling !== end) parent.insertBefore(node, end);
+    end = node;
+  }
+}
+
+// renew makes nodes the children of parent. Where one is there as it is to be, it stays.
+export function renew(parent, ...nodes) {
+  const old = [...parent.children];
+  nodes.forEach((node, i) => {
+    if (!old[i]) parent.append(node);
+    else if (old[i].outerHTML !== node.outerHTML) old[i].replaceWith(node);
+  });
+  old.slice(nodes.length).forEach((node) => node.remove());
+}
+
+// Table keeps a row element for each key, so that focus and selection outlive news. What can
+// be sorted by a column calls sort with its order.
+// columns: {title, num, head, cls, sort: [order, direction], make(cell, row), show(cell, item, row)}
 export class Table {
-  constructor({ caption, columns, key, empty }) {
+  constructor({ caption, columns, key, empty, sort }) {
     this.columns = columns;
     this.key = key;
     this.rows = new Map();
     this.body = el("tbody");
     this.none = el("p", { class: "none", text: empty || "nothing here", hidden: true });
-    const heads = columns.map((c) => el("th", { scope: "col", class: c.num ? "num" : c.cls, text: c.title }));
+    const heads = columns.map((c) => {
+      const by = c.sort && el("button", { class: "sort", type: "button", text: c.title, onclick: () => sort(c.sort[0]) });
+      return el("th", { scope: "col", class: c.num ? "num" : c.cls, text: by ? null : c.title }, by);
+    });
+    this.sorted = (order) => columns.forEach((c, i) => c.sort && attr(heads[i], "aria-sort", c.sort[0] === order ? c.sort[1] : null));
     const table = el("table", {}, el("caption", { text: caption }), el("thead", {}, el("tr", {}, ...heads)), this.body);
     this.node = el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": caption }, table, this.none);
   }
 
   update(items) {
-    const seen = new Set();
-    let at = null;
+    const rows = new Map();
     for (const item of items) {
       const key = String(this.key(item));
-      seen.add(key);
-      let row = this.rows.get(key);
-      if (!row) {
-        row = this.add(item);
-        this.rows.set(key, row);
-      }
+      const row = this.rows.get(key) || this.add(item);
       row.item = item;
       this.columns.forEach((c, i) => c.show(row.cells[i], item, row));
-      const next = at ? at.nextSibling : this.body.firstChild;
-      if (next !== row.node) this.body.insertBefore(row.node, next);
-      at = row.node;
+      rows.set(key, row);
     }
-    for (const [key, row] of this.rows) {
-      if (!seen.has(key)) {
-        row.node.remove();
-        this.rows.delete(key);
-      }
-    }
+    for (const [key, row] of this.rows) if (!rows.has(key)) row.node.remove();
+    this.rows = rows;
+    const nodes = [...rows.values()].map((row) => row.node);
+    const held = nodes.findIndex((node) => node.contains(document.activeElement)); // would lose the focus if it was moved
+    place(this.body, nodes.slice(held + 1), null);
+    if (held >= 0) place(this.body, nodes.slice(0, held), nodes[held]);
     this.none.hidden = items.length > 0;
   }
 
@@ -101,16 +140,20 @@ export class Facts {
   }
 }
 
-// bar shows how much of a batch has which outcome.
+// bar shows how much of a batch has which outcome; the figures are beside it.
 export function bar(big) {
   const parts = { ok: el("i", { class: "ok" }), failed: el("i", { class: "failed" }), cancelled: el("i", { class: "cancelled" }) };
-  const node = el("div", { class: big ? "bar big" : "bar", role: "img" }, ...Object.values(parts));
+  const node = el("div", { class: big ? "bar big" : "bar", role: "progressbar", "aria-valuemin": 0, "aria-valuemax": 100, hidden: true }, ...Object.values(parts));
   return {
     node,
     update(item) {
-      const all = item.n > 0 ? item.n : item.n === 0 ? 1 : Math.max(item.read, 1);
+      node.hidden = false;
+      const known = item.n !== null && item.n >= 0;
+      const all = known ? item.n || 1 : Math.max(item.read, 1);
       for (const name of Object.keys(parts)) parts[name].style.width = (100 * item[name]) / all + "%";
-      attr(node, "aria-label", `${item.ok} ok, ${item.failed} failed, ${item.cancelled} cancelled of ${item.n >= 0 && item.n !== null ? item.n : item.read + " read so far"}`);
+      attr(node, "aria-label", `Progress of ${item.batch}`);
+      attr(node, "aria-valuenow", !known ? null : item.n === 0 ? 100 : Math.floor((100 * (item.ok + item.failed + item.cancelled)) / item.n));
+      attr(node, "aria-valuetext", known ? null : "not known: it is still being read");
     },
   };
 }
@@ -124,6 +167,7 @@ export function pager(turn) {
   let page = 0;
   return {
     node,
+    where: () => where.textContent,
     update(v, what) {
       page = v.page;
       text(where, v.pages > 1 ? `page ${v.page + 1} of ${v.pages}, ${what}` : what);
@@ -141,9 +185,15 @@ export function ask(title, what, yes) {
   document.getElementById("ask-text").textContent = what;
   document.getElementById("ask-yes").textContent = yes;
   dialog.returnValue = "no";
+  const back = holdFocus();
   dialog.showModal();
   document.getElementById("ask-no").focus();
-  return new Promise((done) => dialog.addEventListener("close", () => done(dialog.returnValue === "yes"), { once: true }));
+  return new Promise((done) => {
+    dialog.addEventListener("close", () => {
+      back();
+      done(dialog.returnValue === "yes");
+    }, { once: true });
+  });
 }
 
 // later calls f when nothing more was typed for a moment.

@@ -1,6 +1,6 @@
 // Talking with the server: news once a second, and actions.
 
-import { text } from "./dom.js";
+import { holdFocus, text } from "./dom.js";
 import { clock, seconds } from "./format.js";
 
 const news = document.getElementById("news");
@@ -8,9 +8,24 @@ const wrong = document.getElementById("trouble");
 const saidAt = document.getElementById("said");
 
 // trouble shows what is wrong; "" is nothing.
-export function trouble(what) {
-  text(wrong, what);
-  wrong.hidden = what === "";
+export const trouble = (what) => text(wrong, what);
+
+// announce has something read out that who sees the page sees by himself.
+let heardAgo = 0;
+export function announce(what) {
+  const at = document.getElementById("heard");
+  text(at, what);
+  clearTimeout(heardAgo);
+  heardAgo = setTimeout(() => text(at, ""), 10000);
+}
+
+// changes announces a state when it is another one than before.
+export function changes() {
+  let before = null;
+  return (state) => {
+    if (before !== null && state !== before) announce(state);
+    before = state;
+  };
 }
 
 // said tells what an action has done.
@@ -71,6 +86,7 @@ export function live(view, params, show) {
   let last = 0;
   let asOf = 0;
   let away = false;
+  const heard = changes();
 
   function open() {
     source?.close();
@@ -83,7 +99,9 @@ export function live(view, params, show) {
         trouble("");
       }
       tell();
+      const back = holdFocus();
       show(JSON.parse(e.data));
+      back();
     });
     source.addEventListener("trouble", (e) => {
       const { error, missing } = JSON.parse(e.data);
@@ -100,6 +118,7 @@ export function live(view, params, show) {
     const late = last && Date.now() - last > 5000;
     news.classList.toggle("late", late || !last);
     text(news, !last ? "connecting" : late ? `no news for ${seconds(Math.round((Date.now() - last) / 1000))}` : `live, ${clock(asOf)}`);
+    if (last) heard(late ? "no news any more: what is shown is old" : "live again");
   }
 
   document.addEventListener("visibilitychange", () => {

@@ -40,7 +40,7 @@ function path(ts, vs, x, y) {
 // units of it are powers of, where that is not ten.
 export function plot(title, lines, show = number, base = 0) {
   const keys = lines.map((l) => el("span", { class: "key " + l.cls }));
-  const drawing = svg("svg", { class: "plot", role: "img" });
+  const drawing = svg("svg", { class: "plot", role: "img", "aria-label": title });
   const node = el("figure", {}, el("figcaption", {}, el("b", { text: title }), ...keys));
   node.append(drawing);
   let series = null;

@@ -1,8 +1,8 @@
 // One batch: its counts, its pace, its dead letters.
 
-import { Facts, Table, bar, el, later, pager, text } from "../dom.js";
+import { Facts, Table, bar, el, holdFocus, later, pager, text } from "../dom.js";
 import { count, dash, many, ms, percent, rate, seconds, when } from "../format.js";
-import { get, live, remember, remembered, trouble } from "../net.js";
+import { announce, changes, get, live, remember, remembered, trouble } from "../net.js";
 import { cancel, pause, possible, resume, retry } from "../actions.js";
 import { plot } from "../plot.js";
 
@@ -48,8 +48,10 @@ export function show(main, what, name) {
     el("h2", { text: "One task" }), find,
   );
 
+  const heard = changes();
   live("batch", { name }, (v) => {
     last = v;
+    heard(`${name} is ${v.shown}`);
     text(state, v.shown);
     state.className = "state " + v.shown;
     const retries = many(v.attempts, "attempt");
@@ -146,16 +148,19 @@ function deadLetters(name, what, again) {
   let retryable = false;
   let known = "";
   let asked = 0;
-  async function load() {
+  async function load(told) { // told: it was asked for, and is announced
     const ask = ++asked;
     try {
       const v = await get(path, filter);
       if (ask !== asked) return; // there is a newer question
       shown = v;
+      const back = holdFocus();
       table.update(v.rows);
       const filtered = filter.class || filter.q;
       turn.update(v, filtered ? `${count(v.matching)} of ${many(v.counted, "failure")}` : many(v.total, "failure"));
       matching.hidden = !(retryable && filtered && v.matching > 0);
+      back();
+      if (told) announce(turn.where());
     } catch (err) {
       trouble(err.message);
     }
@@ -164,7 +169,7 @@ function deadLetters(name, what, again) {
     Object.assign(filter, changed);
     cls.value = filter.class;
     remember(filter);
-    load();
+    load(true);
   }
   cls.addEventListener("change", () => change({ class: cls.value, page: 0 }));
   search.addEventListener("input", later(() => change({ q: search.value, page: 0 })));

@@ -1,51 +1,21 @@
 // All batches: how far, how fast, when done, what failed.
 
-import { Table, bar, el, later, pager, text } from "../dom.js";
-import { count, dash, many, percent, rate, seconds, when } from "../format.js";
-import { live, remember, remembered } from "../net.js";
+import { bar, el, text } from "../dom.js";
+import { count, dash, percent, rate, seconds, when } from "../format.js";
+import { list, stateColumn } from "../list.js";
 import { cancel, pause, possible, resume, retry } from "../actions.js";
 
 const states = [["", "all"], ["running", "running"], ["paused", "paused"], ["stopped", "stopped"], ["failed", "with failures"], ["done", "done"], ["cancelled", "cancelled"], ["expired", "expired"]];
 
-export function show(main, what) {
-  document.title = "Batches - weir";
-  const filter = { q: "", state: "", page: 0, ...remembered() };
-
-  const search = el("input", { type: "search", id: "q", placeholder: "name or type", value: filter.q });
-  const state = el("select", { id: "state" }, ...states.map(([v, t]) => el("option", { value: v, text: t })));
-  state.value = filter.state;
-  const turn = pager((page) => change({ page }));
-  const table = new Table({ caption: "Batches", key: (b) => b.batch, empty: "no batches: producer run begins one", columns: columns(what) });
-
-  function change(changed) {
-    Object.assign(filter, changed);
-    remember(filter);
-    again(filter);
-  }
-  search.addEventListener("input", later(() => change({ q: search.value.trim(), page: 0 })));
-  state.addEventListener("change", () => change({ state: state.value, page: 0 }));
-
-  main.replaceChildren(
-    el("h1", { text: "Batches" }),
-    el("div", { class: "row tools" }, el("label", { class: "field", for: "q" }, "Filter", search), el("label", { class: "field", for: "state" }, "State", state)),
-    table.node,
-    turn.node,
-  );
-
-  const again = live("batches", filter, (v) => {
-    table.update(v.rows);
-    turn.update(v, v.matching === v.total ? many(v.total, "batch", "batches") : `${count(v.matching)} of ${many(v.total, "batch", "batches")}`);
-    for (const option of state.options) {
-      const n = option.value ? v.counts[option.value] || 0 : v.total;
-      text(option, `${states.find(([s]) => s === option.value)[1]} (${count(n)})`);
-    }
-  });
-}
+export const show = (main, what) => list(main, {
+  view: "batches", title: "Batches", hint: "name or type", states, columns: columns(what), key: (b) => b.batch,
+  empty: "no batches: producer run begins one", names: ["batch", "batches"],
+});
 
 function columns(what) {
   const all = [
     {
-      title: "Batch", head: true, cls: "name",
+      title: "Batch", sort: ["name", "ascending"], head: true, cls: "name",
       make(cell, row) {
         row.link = el("a", {});
         row.type = el("span", { class: "muted" });
@@ -57,14 +27,7 @@ function columns(what) {
         text(row.type, b.batch === b.type || b.batch.startsWith(b.type + "-") ? "" : b.type);
       },
     },
-    {
-      title: "State",
-      make: (cell, row) => cell.append((row.state = el("span"))),
-      show(cell, b, row) {
-        text(row.state, b.state);
-        row.state.className = "state " + b.state;
-      },
-    },
+    { ...stateColumn((b) => b.state), sort: ["", "other"] }, // what is not over first, the newest of each first
     {
       title: "Progress",
       make(cell, row) {
@@ -78,7 +41,7 @@ function columns(what) {
         row.bar.update(b);
       },
     },
-    { title: "Rate", num: true, show: (cell, b) => text(cell, b.over ? dash : rate(b.rate)) },
+    { title: "Rate", sort: ["rate", "descending"], num: true, show: (cell, b) => text(cell, b.over ? dash : rate(b.rate)) },
     {
       title: "Done in", num: true,
       show(cell, b) {
@@ -88,14 +51,14 @@ function columns(what) {
     },
     { title: "ok", num: true, show: (cell, b) => text(cell, count(b.ok)) },
     {
-      title: "failed", num: true,
+      title: "failed", sort: ["failed", "descending"], num: true,
       show(cell, b) {
         text(cell, count(b.failed));
         cell.classList.toggle("bad", b.failed > 0);
       },
     },
     { title: "cancelled", num: true, show: (cell, b) => text(cell, count(b.cancelled)) },
-    { title: "waiting", num: true, show: (cell, b) => text(cell, count(b.waiting)) },
+    { title: "waiting", sort: ["waiting", "descending"], num: true, show: (cell, b) => text(cell, count(b.waiting)) },
     {
       title: "Why they failed", cls: "wide",
       make(cell, row) {
@@ -104,10 +67,11 @@ function columns(what) {
       },
       show(cell, b, row) {
         text(row.why, b.failures ? why(b.failures) : "");
+        row.why.hidden = !b.failures;
         row.why.href = `/batches/${encodeURIComponent(b.batch)}#failures`;
       },
     },
-    { title: "Created", num: true, show: (cell, b) => text(cell, when(b.created_ms)) },
+    { title: "Created", sort: ["created", "descending"], num: true, show: (cell, b) => text(cell, when(b.created_ms)) },
   ];
   if (what.actions) {
     all.push({

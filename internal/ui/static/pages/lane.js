@@ -2,7 +2,7 @@
 
 import { Facts, ask, el, text } from "../dom.js";
 import { count, dash, ms, rate, seconds } from "../format.js";
-import { act, live } from "../net.js";
+import { act, changes, live } from "../net.js";
 import { plot } from "../plot.js";
 
 const fields = [
@@ -20,7 +20,7 @@ export function show(main, what, name) {
   const state = el("span");
   const waits = el("p", { class: "sub" });
   const facts = new Facts([["flight", "in flight"], ["limit", "limit"], ["pending", "pending"], ["later", "later"], ["oldest", "oldest waits"],
-    ["ended", "ended"], ["rate", "rate limit"], ["latency", "latency"], ["ratio", "against usual", "text"], ["drain", "drained in"], ["workers", "workers"]]);
+    ["ended", "ended"], ["rate", "rate limit"], ["latency", "latency"], ["ratio", "against usual", "text"], ["drain", "drained in"], ["workers", "workers"], ["queues", "queues", "text"]]);
   const why = el("p");
   const plots = [
     plot("In flight", [{ key: "in_flight", name: "in flight", cls: "s1" }, { key: "limit", name: "limit", cls: "s3" }]),
@@ -35,7 +35,9 @@ export function show(main, what, name) {
     el("h2", { text: "Settings" }),
     what.actions ? set.node : el("p", { class: "muted", text: "This UI only shows; producer lane sets them." }),
   );
+  const heard = changes();
   live("lane", { name }, (l) => {
+    heard(`${name} is ${l.state}`);
     text(state, l.state);
     state.className = "state " + l.state;
     text(waits, l.waits ? `Tasks wait: ${l.waits}` : "Nothing waits.");
@@ -50,6 +52,7 @@ export function show(main, what, name) {
     facts.set("ratio", l.base_ms > 0 ? `${l.latency_ratio.toFixed(2)} x ${ms(l.base_ms)}` : dash);
     facts.set("drain", seconds(l.drain_seconds));
     facts.set("workers", l.governed ? count(l.workers) : dash);
+    facts.set("queues", count(l.shards) + (l.queues > l.shards ? `, still ${count(l.queues)} in use` : ""));
     text(why, l.why ? `Last change: ${l.why}.` : "");
     for (const p of plots) p.update(l.series);
     set.update(l);
@@ -59,6 +62,7 @@ export function show(main, what, name) {
 function settings(name) {
   const path = `/api/lanes/${encodeURIComponent(name)}`;
   const inputs = new Map();
+  const edited = new Set(); // fields that somebody is about to change: news leave them alone
   let was = {};
   const boxes = fields.map(([key, title, hint]) => {
     const input = el("input", { class: "short", id: "set-" + key, name: key, placeholder: hint, inputmode: key === "rate" ? "text" : "numeric", autocomplete: "off" });
@@ -75,7 +79,8 @@ function settings(name) {
   form.addEventListener("submit", async (e) => {
     e.preventDefault();
     const change = {};
-    for (const [key, input] of inputs) {
+    for (const key of edited) {
+      const input = inputs.get(key);
       const value = input.value.trim();
       if (value === was[key]) continue;
       if (key === "rate") change.rate = value || "none";
@@ -87,12 +92,12 @@ function settings(name) {
         return;
       }
     }
-    if (Object.keys(change).length && (await act(path, change))) was.edited = false;
+    if (!Object.keys(change).length || (await act(path, change))) edited.clear();
   });
-  form.addEventListener("input", () => (was.edited = true));
+  form.addEventListener("input", (e) => edited.add(e.target.name));
   return {
     node: el("div", {}, form, el("p", { class: "muted", text: "An empty field takes a setting away. Rates are 100/s, 600/m, 1000/h or 3/10s, in all workers together." })),
-    // update shows what is set, unless somebody is about to change it.
+    // update shows what is set.
     update(l) {
       const c = l.config || {};
       was.held = l.state === "held" || !!c.paused;
@@ -100,7 +105,7 @@ function settings(name) {
       const now = { limit: c.limit, max: c.max, min: c.min, burst: c.burst, rate: c.rate ? `${+c.rate.toPrecision(12)}/s` : "", weight: l.weight, shards: l.shards };
       for (const [key, input] of inputs) {
         const value = now[key] ? String(now[key]) : "";
-        if (!was.edited) input.value = value;
+        if (!edited.has(key)) input.value = value;
         was[key] = value;
       }
     },

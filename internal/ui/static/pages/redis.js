@@ -1,8 +1,8 @@
 // Redis: how full it is, what survives it, what is wrong with it.
 
-import { Facts, el, text } from "../dom.js";
+import { Facts, el, renew } from "../dom.js";
 import { bytes, count, dash, rate, seconds, when } from "../format.js";
-import { live } from "../net.js";
+import { changes, live } from "../net.js";
 import { plot } from "../plot.js";
 
 const names = [["version", "version", "text"], ["used", "memory used"], ["max", "of at most"], ["full", "full"], ["peak", "peak"], ["policy", "policy", "text"],
@@ -19,13 +19,12 @@ export function show(main) {
   ];
   const drawn = el("div", { class: "plots" }, ...plots.map((p) => p.node));
   main.replaceChildren(el("h1", { text: "Redis" }), problems, nodes, drawn);
+  const heard = changes();
   live("redis", {}, (v) => {
     const found = v.problems.map((p) => (p.fatal ? "Broken: " : "") + p.what + (p.remedy ? `. Mend it: ${p.remedy}` : ""));
     if (v.embedded) found.push("Redis is embedded in the process that serves this page: nothing survives it, and it tells little of itself.");
-    if (found.join("\n") !== problems.dataset.all) {
-      problems.dataset.all = found.join("\n");
-      problems.replaceChildren(...found.map((p) => el("li", { class: p.startsWith("Broken") ? "bad" : "warn", text: p })));
-    }
+    renew(problems, ...found.map((p) => el("li", { class: p.startsWith("Broken") ? "bad" : "warn", text: p })));
+    heard(found.join("; ") || "Nothing is wrong with Redis.");
     for (const n of v.nodes) {
       let facts = shown.get(n.addr);
       if (!facts) {

@@ -1,8 +1,8 @@
 // One task's story, as far as Redis still knows it.
 
-import { el, text } from "../dom.js";
+import { el, holdFocus, renew, text } from "../dom.js";
 import { clock, many, ms, when } from "../format.js";
-import { get, trouble } from "../net.js";
+import { changes, get, trouble } from "../net.js";
 
 export function show(main, what, name, seq) {
   document.title = `${name} ${seq} - weir`;
@@ -13,15 +13,15 @@ export function show(main, what, name, seq) {
     el("h1", {}, el("a", { href: "/batches/" + encodeURIComponent(name), text: name }), ` task ${seq} `, state),
     story, rest,
   );
-  let before = "";
+  const heard = changes();
   async function load() {
     let wait = 2000;
     try {
       const s = await get(`/api/batches/${encodeURIComponent(name)}/tasks/${seq}`);
       trouble("");
-      const now = JSON.stringify(s);
-      if (now !== before) tell(s);
-      before = now;
+      const back = holdFocus();
+      tell(s);
+      back();
       text(document.getElementById("news"), `as of ${clock(Date.now())}`);
       document.getElementById("news").classList.remove("late");
       if (s.place === "ended") return;
@@ -36,8 +36,9 @@ export function show(main, what, name, seq) {
     const word = s.outcome ? s.outcome.state : s.place;
     text(state, word);
     state.className = "state " + word;
-    story.replaceChildren(...steps(s));
-    rest.replaceChildren(...texts(s));
+    heard(`task ${seq} is ${word}`);
+    renew(story, ...steps(s));
+    renew(rest, ...texts(s));
   }
   load();
 }
@@ -76,7 +77,7 @@ function texts(s) {
   const all = [];
   const add = (title, value) => {
     if (value === undefined || value === null) return;
-    all.push(el("h2", { text: title }), el("pre", { tabindex: "0", text: typeof value === "string" ? value : JSON.stringify(value, null, 2) }));
+    all.push(el("h2", { text: title }), el("pre", { tabindex: "0", role: "region", "aria-label": title, text: typeof value === "string" ? value : JSON.stringify(value, null, 2) }));
   };
   add("Payload", s.payload);
   add("Result", s.outcome?.result);

@@ -1,50 +1,32 @@
 // Workers: what each runs, for how long, and whether its clock is right.
 
-import { Facts, Table, el, later, pager, text } from "../dom.js";
+import { Facts, Table, el, text } from "../dom.js";
 import { count, dash, many, seconds, when } from "../format.js";
-import { live, remember, remembered } from "../net.js";
+import { list, stateColumn } from "../list.js";
+import { changes } from "../net.js";
 
 export function show(main) {
-  document.title = "Workers - weir";
-  const filter = { q: "", page: 0, ...remembered() };
-  const search = el("input", { type: "search", id: "q", placeholder: "host", value: filter.q });
   const facts = new Facts([["total", "workers"], ["slots", "slots"], ["running", "running"], ["stuck", "stuck"]]);
-  const turn = pager((page) => change({ page }));
-  const table = new Table({ caption: "Workers", key: (w) => w.worker, empty: "no workers: worker --redis URL starts one", columns });
-  function change(changed) {
-    Object.assign(filter, changed);
-    remember(filter);
-    again(filter);
-  }
-  search.addEventListener("input", later(() => change({ q: search.value.trim(), page: 0 })));
-  main.replaceChildren(
-    el("h1", { text: "Workers" }),
-    el("p", { class: "sub", text: "As each told at its last heartbeat, every 5 s. A task is stuck when it runs on after its time is over." }),
-    facts.node,
-    el("div", { class: "row tools" }, el("label", { class: "field", for: "q" }, "Filter", search)),
-    table.node, turn.node,
-  );
-  const again = live("workers", filter, (v) => {
-    facts.set("total", count(v.total));
-    facts.set("slots", count(v.slots));
-    facts.set("running", count(v.running));
-    facts.set("stuck", count(v.stuck), v.stuck ? "bad" : "");
-    table.update(v.rows);
-    turn.update(v, v.matching === v.total ? many(v.total, "worker") : `${count(v.matching)} of ${many(v.total, "worker")}`);
+  const heard = changes();
+  list(main, {
+    view: "workers", title: "Workers", hint: "host", columns, key: (w) => w.worker,
+    empty: "no workers: worker --redis URL starts one", names: ["worker"],
+    above: [el("p", { class: "sub", text: "As each told at its last heartbeat, every 5 s. A task is stuck when it runs on after its time is over." }), facts.node],
+    told(v) {
+      facts.set("total", count(v.total));
+      facts.set("slots", count(v.slots));
+      facts.set("running", count(v.running));
+      facts.set("stuck", count(v.stuck), v.stuck ? "bad" : "");
+      heard(`${many(v.stuck, "task")} stuck`);
+    },
   });
 }
 
+const stateOf = (w) => (w.stopping ? "stopping" : w.stuck ? "stuck" : w.clock_wrong ? "clock wrong" : "ok");
+
 const columns = [
   { title: "Worker", head: true, cls: "name", show: (cell, w) => text(cell, w.weir ? w.worker : w.worker + " (asynq)") },
-  {
-    title: "State",
-    make: (cell, row) => cell.append((row.state = el("span"))),
-    show(cell, w, row) {
-      const state = w.stopping ? "stopping" : w.stuck ? "stuck" : w.clock_wrong ? "clock wrong" : "ok";
-      text(row.state, state);
-      row.state.className = "state " + (state === "clock wrong" ? "paused" : state === "stopping" ? "stopped" : state);
-    },
-  },
+  stateColumn(stateOf, (state) => ({ "clock wrong": "paused", stopping: "stopped" })[state] || state),
   { title: "Running", num: true, show: (cell, w) => text(cell, `${count(w.running)} of ${count(w.slots)}`) },
   {
     title: "Stuck", num: true,
