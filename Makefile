@@ -12,7 +12,7 @@ TESTFLAGS ?=
 PLATFORMS ?= linux/amd64 linux/arm64 darwin/amd64 darwin/arm64
 
 .DEFAULT_GOAL := help
-.PHONY: help build test check unit scenarios simulation mutants deps cross fuzz chaos bench curves flow plot image \
+.PHONY: help build test check unit scenarios simulation mutants deps cross fuzz chaos bench bench-check curves flow plot image \
 	licences sbom govulncheck clean
 
 help: ## list the targets
@@ -94,6 +94,9 @@ chaos: deps ## the storm at full size, and the checker's verdict; N=10000000 is 
 
 bench: deps ## weir beside raw asynq, in turns, as a table; TURNS=1 is quicker
 	$(GO) run ./integration_test/bench -turns $(TURNS)
+
+bench-check: deps ## a few rows of it: fails where a ratio is less than it was by more than 15%
+	$(GO) run ./integration_test/bench -turns 9 -check integration_test/bench/ratios.csv
 
 curves: deps ## integration_test/plot/scale.svg: how speed and cost grow with workers, lanes, window, payload
 	$(GO) run ./integration_test/bench -curves -turns $(TURNS) >integration_test/plot/scale.csv && \

@@ -21,6 +21,7 @@ func main() {
 	turns := flag.Int("turns", 5, "how often each row is measured")
 	share := flag.Float64("share", 1, "of each row's number of tasks")
 	scale := flag.Bool("curves", false, "measure how rate and cost grow with workers, lanes, window and payload, and print them as CSV")
+	kept := flag.String("check", "", "a file of ratios: measure these rows, and fail where one has lost more than 15%")
 	flag.Parse()
 	b, err := newBench(*turns, *share)
 	if err != nil {
@@ -30,6 +31,15 @@ func main() {
 	defer b.close()
 	if *scale {
 		if err := b.draw(os.Stdout); err != nil {
+			b.close()
+			log.Fatal(err)
+		}
+		return
+	}
+	if *kept != "" {
+		err := b.check(*kept)
+		fmt.Print(b.table())
+		if err != nil {
 			b.close()
 			log.Fatal(err)
 		}

@@ -57,16 +57,16 @@ var costs = []figure{
 var rows = []row{
 	{name: "drain, one worker", n: 200_000, ours: drainOurs("noop"), raw: drainRaw,
 		figures: append([]figure{{rate, perSecond, false, ">= 3.5x"}}, costs...)},
-	{name: "drain, two workers", n: 200_000, ours: drainBy(2, load{Type: "noop"}), raw: drainRawBy(2), figures: []figure{{rate, perSecond, false, ""}}},
-	{name: "drain", n: 200_000, ours: drainOurs("noop"), raw: flatOut, beside: "this Redis flat out",
+	{name: "drain, two workers", n: 100_000, ours: drainBy(2, load{Type: "noop"}), raw: drainRawBy(2), figures: []figure{{rate, perSecond, false, ""}}},
+	{name: "drain", n: 100_000, ours: drainOurs("noop"), raw: flatOut, beside: "this Redis flat out",
 		figures: []figure{{rate, perSecond, false, ">= 0.7x"}}},
-	{name: "drain, with a governor", n: 200_000, ours: drainOurs("governed"), raw: drainOurs("noop"), beside: "weir without",
+	{name: "drain, with a governor", n: 100_000, ours: drainOurs("governed"), raw: drainOurs("noop"), beside: "weir without",
 		figures: []figure{{rate, perSecond, false, ">= 0.97x"}, {workerCPU, micros, true, ">= 0.97x"}, {redisCPU, micros, true, ">= 0.97x"}}},
-	{name: "drain, a lane of 12 shards on a Cluster of 3 masters", n: 200_000, ours: onCluster(shards, drainOurs("noop")), raw: drainOurs("noop"), beside: "weir on one Redis",
+	{name: "drain, a lane of 12 shards on a Cluster of 3 masters", n: 100_000, ours: onCluster(shards, drainOurs("noop")), raw: drainOurs("noop"), beside: "weir on one Redis",
 		figures: []figure{{redisCPU, micros, true, ">= 0.83x"}, {workerCPU, micros, true, ""}, {rate, perSecond, false, ""}}},
-	{name: "drain, a lane of 12 shards on such a Cluster", n: 200_000, ours: onCluster(shards, drainOurs("noop")), raw: onCluster(1, drainOurs("noop")), beside: "a lane of one there",
+	{name: "drain, a lane of 12 shards on such a Cluster", n: 100_000, ours: onCluster(shards, drainOurs("noop")), raw: onCluster(1, drainOurs("noop")), beside: "a lane of one there",
 		figures: []figure{{redisCPU, micros, true, ">= 0.83x"}, {workerCPU, micros, true, ""}, {rate, perSecond, false, ""}}},
-	{name: "a lane of 12 shards on a Cluster of 3 masters", n: 200_000, ours: onCluster(shards, spreadOver),
+	{name: "a lane of 12 shards on a Cluster of 3 masters", n: 100_000, ours: onCluster(shards, spreadOver),
 		figures: []figure{{mostTasks, percent, true, "<= 10%"}, {mostCPU, percent, true, ""}}},
 	{name: "enqueue, 64 goroutines of asynq's", n: 1_000_000, ours: enqueueOurs, raw: enqueueRaw(4, 64),
 		figures: []figure{{rate, perSecond, false, ">= 1.8x"}}},
@@ -80,10 +80,9 @@ var rows = []row{
 		figures: []figure{{rate, perSecond, false, ">= 9,500/s"}, {memory, megabytes, true, "<= 120 MB"}}},
 	{name: "1,000 of 1 s by 50 consumers", n: 1000, ours: articleOurs, raw: articleRaw,
 		figures: []figure{{took, "s", true, "<= 20.04 s"}}},
-	{name: "producer run, two workers, outcomes in a file", n: 1_000_000, ours: endToEnd,
-		figures: []figure{{rate, perSecond, false, ">= 25,000/s"}, {producer, micros, true, ""}, {workerCPU, micros, true, ""}, {redisCPU, micros, true, ""}}},
-	{name: "producer run, its memory", n: 1_000_000, ours: endToEnd, raw: tenth(endToEnd), beside: "a tenth of the tasks",
-		figures: []figure{{memory, megabytes, true, "<= 64 MB, flat"}}},
+	{name: "producer run, two workers, outcomes in a file", n: 1_000_000, ours: endToEnd, raw: tenth(endToEnd), beside: "a tenth of the tasks",
+		figures: []figure{{rate, perSecond, false, ">= 25,000/s"}, {memory, megabytes, true, "<= 64 MB, flat"},
+			{producer, micros, true, ""}, {workerCPU, micros, true, ""}, {redisCPU, micros, true, ""}}},
 }
 
 // result is a figure of a row, over its turns.
@@ -94,25 +93,13 @@ type result struct {
 }
 
 func (b *bench) measure(r row) error {
-	n := max(1, int64(float64(r.n)*b.share))
 	results := make([]*result, len(r.figures))
 	for i, f := range r.figures {
 		results[i] = &result{row: r, figure: f}
 	}
 	for range b.turns {
-		var raw sample
-		var err error
-		if r.raw != nil {
-			if raw, err = b.once(r.raw, n); err != nil {
-				return fmt.Errorf("%s: %w", r.against(), err)
-			}
-		}
-		our, err := b.once(r.ours, n)
-		if err != nil {
-			return fmt.Errorf("weir: %w", err)
-		}
-		for _, res := range results {
-			res.add(our, raw)
+		if err := b.turn(r, results); err != nil {
+			return err
 		}
 	}
 	for _, res := range results {
@@ -121,11 +108,31 @@ func (b *bench) measure(r row) error {
 	return nil
 }
 
+// turn measures once what a row is beside, and then weir.
+func (b *bench) turn(r row, results []*result) error {
+	n := max(1, int64(float64(r.n)*b.share))
+	var raw sample
+	var err error
+	if r.raw != nil {
+		if raw, err = b.once(r.raw, n); err != nil {
+			return fmt.Errorf("%s: %w", r.against(), err)
+		}
+	}
+	our, err := b.once(r.ours, n)
+	if err != nil {
+		return fmt.Errorf("weir: %w", err)
+	}
+	for _, res := range results {
+		res.add(our, raw)
+	}
+	return nil
+}
+
 // add notes a turn, and tells of it.
 func (r *result) add(our, raw sample) {
 	o := our[r.of]
 	r.ours = append(r.ours, o)
-	line := fmt.Sprintf("%s, %s: weir %.4g %s", r.name, r.of, o, r.unit)
+	line := fmt.Sprintf("%s, %s: weir %s %s", r.name, r.of, short(o), r.unit)
 	if raw != nil {
 		w := raw[r.of]
 		ratio := o / w
@@ -133,7 +140,7 @@ func (r *result) add(our, raw sample) {
 			ratio = w / o
 		}
 		r.raws, r.ratios = append(r.raws, w), append(r.ratios, ratio)
-		line += fmt.Sprintf(", %s %.4g, %.2fx", r.against(), w, ratio)
+		line += fmt.Sprintf(", %s %s, %.2fx", r.against(), short(w), ratio)
 	}
 	fmt.Fprintln(os.Stderr, line)
 }
@@ -153,13 +160,21 @@ func (b *bench) once(do func(*bench, int64) (sample, error), n int64) (sample, e
 	return do(b, n)
 }
 
+// short is a number with what people read of it.
+func short(v float64) string {
+	if v >= 100 {
+		return fmt.Sprintf("%.0f", v)
+	}
+	return fmt.Sprintf("%.3g", v)
+}
+
 func (b *bench) table() string {
 	var s strings.Builder
 	s.WriteString("| what | weir | beside | ratio | goal |\n|---|---|---|---|---|\n")
 	for _, r := range b.done {
-		fmt.Fprintf(&s, "| %s: %s | %.4g %s |", r.name, r.of, median(r.ours), r.unit)
+		fmt.Fprintf(&s, "| %s: %s | %s %s |", r.name, r.of, short(median(r.ours)), r.unit)
 		if len(r.raws) > 0 {
-			fmt.Fprintf(&s, " %s %.4g | %.2fx |", r.against(), median(r.raws), median(r.ratios))
+			fmt.Fprintf(&s, " %s %s | %.2fx |", r.against(), short(median(r.raws)), median(r.ratios))
 		} else {
 			s.WriteString(" | |")
 		}
