@@ -549,7 +549,7 @@ func (m *model) decide() {
 	}
 	q := m.quantiles()
 	if m.prb {
-		if m.doubtful(q.p, elapsed) {
+		if m.doubtful(q.p, elapsed, reacts) {
 			return
 		}
 		m.probed(q.p)
@@ -582,9 +582,10 @@ func (m *model) fell() float64 {
 	return math.Min(0.8, math.Exp(-2.5*m.sd*math.Sqrt(1/float64(m.n)+1/m.bN)))
 }
 
-// doubtful says that latency at half the load may have fallen: more replies will tell.
-func (m *model) doubtful(p [4]float64, elapsed float64) bool {
-	if m.prbO || m.n < 10 || m.n >= 40 || elapsed >= 60 {
+// doubtful says that latency at half the load may have fallen: more replies will tell, unless
+// there is overload to react to.
+func (m *model) doubtful(p [4]float64, elapsed float64, reacts bool) bool {
+	if reacts || m.prbO || m.n < 10 || m.n >= 40 || elapsed >= 60 {
 		return false
 	}
 	r := m.slower(p)

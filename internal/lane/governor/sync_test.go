@@ -412,6 +412,22 @@ func TestProbeThatDoesNotTellGoesOn(t *testing.T) {
 	})
 }
 
+// A probe that does not tell yet is no reason to flood a service that refuses.
+func TestOverloadEndsAProbeThatDoesNotTell(t *testing.T) {
+	onBoth(t, func(l *lab) {
+		l.set(map[string]float64{"L": 40, "prb": 1, "prbL": 20, "sd": 1, "bN": 20, "mu": .2, "base": .2, "b1": .2, "b2": .2, "b3": .2, "b4": .2})
+		l.saw(12, 0, 0)
+		for i := range 12 {
+			l.now += 0.25
+			if g := l.saw(i%3/2, 0, 3); g.Limit < 40 {
+				return
+			} else if i == 11 {
+				t.Errorf("refused for 3 s: %+v", g)
+			}
+		}
+	})
+}
+
 func TestLimitOfOneIsNotCut(t *testing.T) {
 	onBoth(t, func(l *lab) {
 		l.set(map[string]float64{"L": 1})

@@ -519,9 +519,9 @@ local function fell_to()
   return min(0.8, exp(-2.5 * s.sd * sqrt(1 / s.n + 1 / s.bN)))
 end
 
--- It may have: more replies will tell.
-local function doubtful(p, elapsed)
-  if s.prbO == 1 or s.n < 10 or s.n >= 40 or elapsed >= 60 then return false end
+-- It may have: more replies will tell, unless there is overload to react to.
+local function doubtful(p, elapsed, reacts)
+  if reacts or s.prbO == 1 or s.n < 10 or s.n >= 40 or elapsed >= 60 then return false end
   local r = slower(p)
   return r < 0.8 and r >= fell_to()
 end
@@ -570,7 +570,7 @@ local function decide()
   local rank = 0.87 / sqrt(s.n)
   local p = {quantile(0.25), quantile(0.5), quantile(0.75), quantile(min(1, 0.75 + rank)), slow = quantile(0.75 - rank)}
   if s.prb == 1 then
-    if doubtful(p, elapsed) then return end
+    if doubtful(p, elapsed, reacts) then return end
     probed(p)
   else
     -- A storm is no background, nor is what a growing limit meets, nor what cuts may end.
