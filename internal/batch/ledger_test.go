@@ -587,8 +587,11 @@ func TestOnlyItsProducerStopsABatch(t *testing.T) {
 		if err := l.Release(l.ctx, "b", "another"); err != nil {
 			t.Fatal(err)
 		}
-		if err := l.SetStopped(l.ctx, "b", "me", false); err != nil || l.info("b").Stopped {
-			t.Errorf("with no producer: %v", err)
+		if err := l.SetStopped(l.ctx, "b", "me", false); !errors.Is(err, ErrNotItsProducer) || !l.info("b").Stopped {
+			t.Errorf("after another has let it go: %v", err)
+		}
+		if err := l.SetStopped(l.ctx, "b", "another", false); err != nil || l.info("b").Stopped {
+			t.Errorf("by the last producer: %v", err)
 		}
 		if err := l.SetStopped(l.ctx, "none", "me", true); !errors.Is(err, ErrNotFound) || l.rdb.Exists(l.ctx, batchKey("none")).Val() != 0 {
 			t.Errorf("of no batch: %v", err)

@@ -109,12 +109,13 @@ func (l *Ledger) end(ctx context.Context, name string, want Phase, expired bool,
 	return phase, nil
 }
 
-// ErrNotItsProducer says that another producer has the batch's lease.
+// ErrNotItsProducer says that another producer has the batch's lease, or had it since.
 var ErrNotItsProducer = errors.New("another producer has taken it over")
 
 // SetStopped marks a batch as interrupted, for its producer: workers drop its tasks, which
-// the resuming producer enqueues again, or takes the mark away. While another holds the
-// lease it does nothing, and returns ErrNotItsProducer; for a batch that is gone, ErrNotFound.
+// the resuming producer enqueues again, or takes the mark away. Where another holds the
+// lease, or was the last to hold it, nothing is done, and the error is ErrNotItsProducer; for
+// a batch that is gone, ErrNotFound.
 func (l *Ledger) SetStopped(ctx context.Context, name, producer string, stopped bool) error {
 	holder, err := stopScript.Run(ctx, l.rdb, []string{batchKey(name), producerKey(name)}, producer, stopped).Text()
 	switch {
@@ -153,7 +154,7 @@ func (l *Ledger) Lanes(ctx context.Context, name string) ([]string, error) {
 // Lease makes id the producer of a batch for a while, or returns who is. dead
 // names a holder known to have died, which does not count.
 func (l *Ledger) Lease(ctx context.Context, name, id, dead string, d time.Duration) (holder string, err error) {
-	holder, err = leaseScript.Run(ctx, l.rdb, []string{producerKey(name)}, id, d.Milliseconds(), dead).Text()
+	holder, err = leaseScript.Run(ctx, l.rdb, []string{producerKey(name), batchKey(name)}, id, d.Milliseconds(), dead).Text()
 	if err != nil {
 		return "", fmt.Errorf("become producer of batch %q: %w", name, err)
 	}

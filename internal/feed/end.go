@@ -2,6 +2,7 @@ package feed
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -51,13 +52,16 @@ func Expire(ctx context.Context, rdb redis.UniversalClient, ledger *batch.Ledger
 }
 
 // failing gives what is about to be withdrawn from an expired batch its outcome, so that
-// the dead letters have the payloads. It is nil for any other batch.
+// the dead letters have the payloads. For any other batch it does nothing.
 func failing(ctx context.Context, rdb redis.UniversalClient, ledger *batch.Ledger, name string) (first func(lane string, ids []string) error, err error) {
 	info, err := ledger.Info(ctx, name)
-	if err != nil || !info.Expired {
+	if err != nil {
 		return nil, err
 	}
 	return func(lane string, ids []string) error {
+		if !info.Expired {
+			return nil
+		}
 		messages, err := queue.Decoded(ctx, rdb, lane, ids)
 		if err != nil {
 			return err
@@ -85,7 +89,7 @@ func leaveOpen(ctx context.Context, ledger *batch.Ledger, info *batch.Info, seq 
 func settleAll(ctx context.Context, rdb redis.UniversalClient, ledger *batch.Ledger, name string) error {
 	filled := false
 	for {
-		active, err := withdraw(ctx, rdb, ledger, name, batch.EndCancelled)
+		active, err := withdraw(ctx, rdb, ledger, name, batch.EndCancelled, func() error { return nil })
 		if err == nil && (!filled || len(active) == 0) {
 			err = fillBut(ctx, ledger, name, active)
 			filled = true
@@ -119,40 +123,19 @@ func fillBut(ctx context.Context, ledger *batch.Ledger, name string, active []st
 
 // Stop takes a batch's tasks out of Redis without outcomes, so that nothing of it
 // is left running; Resume and feeding it again goes on with it. It returns how
-// many were still being run when ctx ended: 0 if none. Only its producer stops a batch: see
-// batch.Ledger's SetStopped.
+// many were still being run when ctx ended: 0 if none.
+//
+// Only its producer stops a batch. This process may be frozen at any moment, and another go
+// on with the batch: so it makes sure that the batch is still its own whenever it has looked
+// for tasks, and before it cuts any off. Else the error is batch.ErrNotItsProducer.
 func Stop(ctx context.Context, rdb redis.UniversalClient, ledger *batch.Ledger, name, producer string) (left int, err error) {
-	if err := ledger.SetStopped(ctx, name, producer, true); err != nil {
-		return 0, err
-	}
-	return drain(ctx, rdb, ledger, name)
-}
-
-// Resume waits until nothing of a stopped batch is being run any more, and takes
-// the mark away. Without the wait a worker could still drop a task which the
-// resumed producer takes for enqueued; without the fence what another has sent to stop
-// the batch, and Redis gets only now, could still take it out.
-func Resume(ctx context.Context, rdb redis.UniversalClient, ledger *batch.Ledger, name, producer string) error {
-	left, err := drain(ctx, rdb, ledger, name)
-	if err != nil {
-		return err
-	}
-	if left > 0 {
-		return context.Cause(ctx)
-	}
-	lanes, err := ledger.Lanes(ctx, name)
-	if err != nil {
-		return err
-	}
-	if err := queue.Fence(ctx, rdb, lanes, name); err != nil {
-		return err
-	}
-	return ledger.SetStopped(ctx, name, producer, false)
-}
-
-func drain(ctx context.Context, rdb redis.UniversalClient, ledger *batch.Ledger, name string) (left int, err error) {
+	own := func() error { return ledger.SetStopped(ctx, name, producer, true) }
 	for {
-		active, err := withdraw(ctx, rdb, ledger, name, batch.EndStopped)
+		var active []string
+		err := own()
+		if err == nil {
+			active, err = withdraw(ctx, rdb, ledger, name, batch.EndStopped, own)
+		}
 		if err != nil && ctx.Err() != nil {
 			if left > 0 {
 				return left, nil // as at the last look
@@ -169,8 +152,32 @@ func drain(ctx context.Context, rdb redis.UniversalClient, ledger *batch.Ledger,
 	}
 }
 
-// withdraw takes out what nobody runs and cuts off what somebody does.
-func withdraw(ctx context.Context, rdb redis.UniversalClient, ledger *batch.Ledger, name string, end batch.Ending) (active []string, err error) {
+// Resume waits until nothing of a stopped batch is being run any more, and takes
+// the mark away. Without the wait a worker could still drop a task which the
+// resumed producer takes for enqueued; without the fence what another has sent to stop
+// the batch, and Redis gets only now, could still take it out. An error is ctx's where tasks
+// still run, and batch.ErrNotItsProducer where another has the batch meanwhile.
+func Resume(ctx context.Context, rdb redis.UniversalClient, ledger *batch.Ledger, name, producer string) error {
+	left, err := Stop(ctx, rdb, ledger, name, producer)
+	if err != nil {
+		return err
+	}
+	if left > 0 {
+		return fmt.Errorf("its last tasks still run: %w", context.Cause(ctx))
+	}
+	lanes, err := ledger.Lanes(ctx, name)
+	if err != nil {
+		return err
+	}
+	if err := queue.Fence(ctx, rdb, lanes, name); err != nil {
+		return err
+	}
+	return ledger.SetStopped(ctx, name, producer, false)
+}
+
+// withdraw takes out what nobody runs and cuts off what somebody does, unless may, asked in
+// between, says why not.
+func withdraw(ctx context.Context, rdb redis.UniversalClient, ledger *batch.Ledger, name string, end batch.Ending, may func() error) (active []string, err error) {
 	lanes, err := ledger.Lanes(ctx, name)
 	if err != nil {
 		return nil, err
@@ -179,7 +186,15 @@ func withdraw(ctx context.Context, rdb redis.UniversalClient, ledger *batch.Ledg
 	if err != nil {
 		return nil, err
 	}
-	_, active, err = queue.Withdraw(ctx, rdb, lanes, name, first)
+	_, active, err = queue.Withdraw(ctx, rdb, lanes, name, func(lane string, ids []string) error {
+		if err := may(); err != nil {
+			return err
+		}
+		return first(lane, ids)
+	})
+	if err == nil && len(active) > 0 {
+		err = may()
+	}
 	if err != nil || len(active) == 0 {
 		return nil, err
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -310,6 +311,71 @@ func TestWhatIsWithdrawnLateIsOfTheFormerLifeOnly(t *testing.T) {
 		}
 		b.wantPending("b:0", "b:1", "b:2", "b:3", "b:4", "b:5")
 	})
+}
+
+// frozen stops a client at its first call that takes tasks out of a queue, until it may go on.
+type frozen struct {
+	at, on chan struct{}
+	once   sync.Once
+}
+
+func (f *frozen) DialHook(next redis.DialHook) redis.DialHook { return next }
+
+func (f *frozen) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(ctx context.Context, cmds []redis.Cmder) error {
+		err := next(ctx, cmds)
+		if strings.Contains(fmt.Sprint(cmds), ":fence:") { // they were looked for
+			f.once.Do(func() { close(f.at); <-f.on })
+		}
+		return err
+	}
+}
+
+func (f *frozen) ProcessHook(next redis.ProcessHook) redis.ProcessHook { return next }
+
+// A producer may be frozen while it stops its batch, and go on when another has had the batch
+// for long: nothing of that one's is taken out.
+func TestAProducerThatWasFrozenTakesNothingOfItsSuccessors(t *testing.T) {
+	for what, end := range map[string]func(ctx context.Context, rdb redis.UniversalClient, b *bench) error{
+		"stop": func(ctx context.Context, rdb redis.UniversalClient, b *bench) error {
+			_, err := Stop(ctx, rdb, b.ledger, "b", "me")
+			return err
+		},
+		"resume": func(ctx context.Context, rdb redis.UniversalClient, b *bench) error {
+			return Resume(ctx, rdb, b.ledger, "b", "me")
+		},
+	} {
+		t.Run(what, func(t *testing.T) {
+			both(t, func(t *testing.T, b *bench) {
+				b.run(numbered(6), 10)
+				process := &frozen{at: make(chan struct{}), on: make(chan struct{})}
+				slow := redis.NewClient(b.rdb.(*redis.Client).Options())
+				defer slow.Close()
+				slow.AddHook(process)
+				done := make(chan error, 1)
+				go func() { done <- end(t.Context(), slow, b) }()
+				<-process.at
+				if holder, err := b.ledger.Lease(t.Context(), "b", "another", "", time.Minute); err != nil || holder != "" {
+					t.Fatal(holder, err)
+				}
+				if err := Resume(t.Context(), b.rdb, b.ledger, "b", "another"); err != nil {
+					t.Fatal(err)
+				}
+				b.run(numbered(6), 10)
+				if err := b.ledger.Release(t.Context(), "b", "another"); err != nil {
+					t.Fatal(err)
+				}
+				close(process.on)
+				if err := wait(t, done); !errors.Is(err, batch.ErrNotItsProducer) {
+					t.Errorf("it ended with %v", err)
+				}
+				b.wantPending("b:0", "b:1", "b:2", "b:3", "b:4", "b:5")
+				if b.info().Stopped {
+					t.Error("the batch is stopped")
+				}
+			})
+		})
+	}
 }
 
 // hear hears of each announcement that the batch is stopped.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -106,9 +107,13 @@ func (p *Producer) Begin(ctx context.Context, o Options) (*Batch, error) {
 	}
 	b.keepLease()
 	if b.resumed != nil && b.resumed.Stopped {
-		if err := feed.Resume(ctx, p.RDB, p.Ledger, b.o.Name, p.ID); err != nil {
+		err := b.insist(ctx, func() error { return feed.Resume(ctx, p.RDB, p.Ledger, b.o.Name, p.ID) })
+		if errors.Is(err, batch.ErrNotItsProducer) {
+			err = ErrLeaseLost
+		}
+		if err != nil {
 			b.End()
-			return nil, fmt.Errorf("resume batch %q: its last tasks still run: %w", b.o.Name, err)
+			return nil, fmt.Errorf("resume batch %q: %w", b.o.Name, err)
 		}
 	}
 	return b, nil

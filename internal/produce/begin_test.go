@@ -467,7 +467,7 @@ func TestAStoppedBatchIsGoneOnWithWhenNothingOfItRuns(t *testing.T) {
 	id := batch.TaskID(o.Name, 0)
 	p.rdb.LMove(t.Context(), "asynq:{produce-double}:pending", "asynq:{produce-double}:active", "RIGHT", "LEFT")
 	p.rdb.HSet(t.Context(), "asynq:{produce-double}:t:"+id, "state", "active")
-	if err := p.ledger.SetStopped(t.Context(), o.Name, "me", true); err != nil {
+	if err := p.ledger.SetStopped(t.Context(), o.Name, b.p.ID, true); err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancelCause(t.Context())

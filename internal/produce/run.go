@@ -316,7 +316,7 @@ func (b *Batch) stopBatch() (left int, err error) {
 func (b *Batch) insist(ctx context.Context, call func() error) error {
 	return retry.Until(ctx, func() error {
 		err := call()
-		if errors.Is(err, batch.ErrNotFound) {
+		if errors.Is(err, batch.ErrNotFound) || errors.Is(err, batch.ErrNotItsProducer) {
 			return retry.Permanent(err)
 		}
 		return err

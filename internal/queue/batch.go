@@ -190,7 +190,7 @@ func withdrawFrom(ctx context.Context, rdb redis.UniversalClient, lane, batch st
 		}
 		// The tails of the pending lists first: there withdraw.lua finds them at once.
 		waiting := append(append(reversed(ids.pending), ids.scheduled...), ids.retry...)
-		if first != nil {
+		if first != nil && len(waiting) > 0 {
 			if err := first(lane, waiting); err != nil {
 				return taken, nil, err
 			}
