@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/csv"
 	"fmt"
+	"math"
 	"os"
 	"slices"
 	"strconv"
@@ -43,6 +44,9 @@ func readKept(file string) ([]kept, error) {
 			return nil, fmt.Errorf("%s, entry %d: %q is no ratio", file, i+1, record[2])
 		}
 		all = append(all, kept{record[0], record[1], ratio})
+	}
+	if len(all) == 0 {
+		return nil, fmt.Errorf("%s: no ratios", file)
 	}
 	return all, nil
 }
@@ -95,7 +99,11 @@ func (b *bench) checkRow(r row, of []kept) (regressions []string, err error) {
 		}
 		regressions = nil
 		for i, k := range of {
-			if now := median(results[i].ratios); now < (1-lost)*k.ratio {
+			now := median(results[i].ratios)
+			if math.IsInf(now, 0) || math.IsNaN(now) {
+				return nil, fmt.Errorf("%s was not measured", k.of)
+			}
+			if now < (1-lost)*k.ratio {
 				regressions = append(regressions, fmt.Sprintf("%s, %s: %.2fx in %d turns, was %.2fx", k.row, k.of, now, turn, k.ratio))
 			}
 		}

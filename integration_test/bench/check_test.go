@@ -36,10 +36,12 @@ func TestARegressionIsTold(t *testing.T) {
 		{"slowed down at first", "drain,rate,3", ours(100, 100, 300, 300), 4, ""},
 		{"no such row", "drian,rate,3", ours(300), 0, `no row "drian"`},
 		{"no such figure", "drain,speed,3", ours(300), 0, `no ratio of "speed"`},
+		{"not measured", "drain,memory,1", ours(300), fewest, "memory was not measured"},
+		{"nothing kept", "", ours(300), 0, "no ratios"},
 		{"no number", "drain,rate,fast", ours(300), 0, `"fast" is no ratio`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			rows = []row{{name: "drain", n: 1, ours: c.ours, raw: raw, figures: []figure{{of: rate}, {of: workerCPU, less: true}}}}
+			rows = []row{{name: "drain", n: 1, ours: c.ours, raw: raw, figures: []figure{{of: rate}, {of: workerCPU, less: true}, {of: memory, less: true}}}}
 			file := filepath.Join(t.TempDir(), "ratios.csv")
 			text := strings.ReplaceAll("# what they were\n"+c.kept+"\n", ",CPU,", ","+workerCPU+",")
 			if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
