@@ -179,15 +179,39 @@ func (b *browser) becomes(expression, what string) {
 	}
 }
 
-// freshNews waits until news have come so many times.
+// freshNews waits until news have come so many times. What takes long is read every 15 s.
 func (b *browser) freshNews(n int) {
 	b.t.Helper()
-	b.run(chromedp.Evaluate(fmt.Sprintf(`new Promise((done) => {
+	err := b.try(long, chromedp.Evaluate(fmt.Sprintf(`new Promise((done) => {
 		const news = document.getElementById("news");
 		let left = %d;
-		const watch = new MutationObserver(() => --left > 0 || (watch.disconnect(), done(true)));
+		const watch = new MutationObserver(() => {
+			if (/^(live|as of)/.test(news.textContent) && --left <= 0) watch.disconnect(), done(true);
+		});
 		watch.observe(news, {childList: true, characterData: true, subtree: true});
 	})`, n), nil, awaited))
+	if err != nil {
+		b.t.Fatalf("news: %v", err)
+	}
+}
+
+// holdBack makes the page's requests wait whose method and path begin so, until letGo.
+func (b *browser) holdBack(begin string) {
+	b.t.Helper()
+	b.run(chromedp.Evaluate(fmt.Sprintf(`{
+		const real = window.fetch;
+		window.held = [];
+		window.letGo = () => { window.fetch = real; window.held.forEach((go) => go()); };
+		window.fetch = async (path, options) => {
+			if (((options.method || "GET") + " " + path).startsWith(%q)) await new Promise((go) => window.held.push(go));
+			return real(path, options);
+		};
+	}`, begin), nil))
+}
+
+func (b *browser) letGo() {
+	b.t.Helper()
+	b.run(chromedp.Evaluate("window.letGo()", nil))
 }
 
 // shot takes a screenshot, where WEIR_TEST_SHOTS names a folder for them.

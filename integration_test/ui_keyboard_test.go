@@ -14,6 +14,7 @@ import (
 	"github.com/weir-tasks/weir/internal/batch"
 	"github.com/weir-tasks/weir/internal/conn/conntest"
 	"github.com/weir-tasks/weir/internal/lane/governor"
+	"github.com/weir-tasks/weir/internal/queue"
 )
 
 // walking is run before a page's own scripts: it notes what listens to the pointer, what
@@ -251,14 +252,38 @@ func TestTheWebUIIsOperatedByKeyboardAlone(t *testing.T) {
 	if typed := eval[string](b, "document.activeElement.value"); typed != "7" {
 		t.Errorf("%q is left of what was typed", typed)
 	}
-	b.press(kb.Enter)
+	b.holdBack("POST ")
+	b.press(kb.Enter, kb.Tab, "3")
+	b.becomes("window.held.length === 1", "it is being sent")
+	b.letGo()
 	conf(func(c governor.Config) bool { return c.Max == 7 && c.Rate == 50 }, "max is set, and the rate is the other's")
+	b.says("#said", "sleep")
+	b.calm("input Fewest in flight", 2)
+	if typed := eval[string](b, "document.activeElement.value"); typed != "3" {
+		t.Errorf("%q is left of what was typed while the form was sent", typed)
+	}
+	b.press(kb.Backspace) // as it was: it is the others' again
+	eventually(t, long, func() bool {
+		known, err := queue.Known(t.Context(), rdb)
+		return err == nil && len(queue.ByLane(known)["sleep"]) == 3
+	}, "its three queues are known")
+	producer(t, s.URL(), "lane", "sleep", "--min=2", "--shards=2").exits(t, 0)
+	b.becomes(`document.getElementById("set-min").value === "2"`, "what somebody else sets is shown where a field was put back")
+	b.says(".facts", "queues2, still 3 known")
 	b.tabTo("button Pause")
 	b.press(" ")
 	conf(func(c governor.Config) bool { return c.Paused && c.Max == 7 }, "the lane is held")
 	stays("button Resume")
 	b.press(" ")
 	conf(func(c governor.Config) bool { return !c.Paused }, "the lane goes on")
+
+	// An address that names a field leads there; it stays in the order, and the list what it is.
+	b.open("/lanes?view=workers#q")
+	b.says("tbody tr", "sleep")
+	stays("input Filter")
+	if order := eval[int](b, "document.activeElement.tabIndex"); order != 0 {
+		t.Errorf("the filter has the tabindex %d", order)
+	}
 
 	// What a worker runs is opened, and stays open.
 	b.open("/workers")
@@ -281,8 +306,8 @@ func TestTheWebUIIsOperatedByKeyboardAlone(t *testing.T) {
 	b.press(kb.Enter)
 	b.tabTo("button Cancel the batch")
 	b.press(kb.Enter)
-	phase(func(i *batch.Info) bool { return i.Phase == batch.GivenUp && i.Complete() }, "cancelled")
 	b.says("#heard", "long is cancelled")
+	phase(func(i *batch.Info) bool { return i.Phase == batch.GivenUp && i.Complete() }, "cancelled")
 	b.freshNews(2)
 	if b.at() == "" {
 		t.Error("the focus is lost with the button")

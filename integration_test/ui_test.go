@@ -289,6 +289,32 @@ func TestRunServesTheWebUI(t *testing.T) {
 	p.wait().exits(t, 1)
 }
 
+// A node that has left the Cluster is no longer shown: what is told of Redis is made up here.
+func TestANodeThatHasLeftIsNoLongerShown(t *testing.T) {
+	t.Parallel()
+	s := conntest.Server(t)
+	b := newBrowser(t, startUI(t, s.URL()))
+	b.open("/workers")
+	b.says("main", "no workers")
+	b.run(chromedp.Evaluate(`(async () => {
+		window.EventSource = class {
+			addEventListener(kind, heard) { if (kind === "view") window.tell = (...nodes) => heard({lastEventId: "1", data: JSON.stringify({nodes: nodes.map((addr) => ({addr})), problems: [], series: {}})}); }
+			close() {}
+		};
+		(await import("/static/pages/redis.js")).show(document.getElementById("main"));
+	})()`, nil, awaited))
+	heads := `[...document.querySelectorAll("main h2")].map((h) => h.textContent).join()`
+	for _, c := range []struct{ tell, want string }{{`tell("a", "b", "c")`, "a,b,c"}, {`tell("a", "c")`, "a,c"}, {`tell("b", "c")`, "c,b"}} {
+		b.run(chromedp.Evaluate(c.tell, nil))
+		if shown := eval[string](b, heads); shown != c.want {
+			t.Errorf("after %s: %s, want %s", c.tell, shown, c.want)
+		}
+		if n := eval[int](b, `document.querySelectorAll("main dl").length`); n != len(strings.Split(c.want, ",")) {
+			t.Errorf("after %s: figures of %d nodes", c.tell, n)
+		}
+	}
+}
+
 // Where only this host reaches it there are actions; where others do, when it is told so.
 func TestWhereOthersReachItTheWebUIOnlyShows(t *testing.T) {
 	t.Parallel()

@@ -273,7 +273,7 @@ func (m *Model) lanes() []string {
 		if l.Latency != nil {
 			latency = fmt.Sprintf("%.3g ms", *l.Latency)
 		}
-		rows = append(rows, []string{clean(l.Lane), l.State, limit, fmt.Sprint(l.Shards), count(l.Active), count(l.Pending), per(l.Done), latency, clean(l.Waits)})
+		rows = append(rows, []string{clean(l.Lane), l.State, limit, fmt.Sprint(l.Queues), count(l.Active), count(l.Pending), per(l.Done), latency, clean(l.Waits)})
 	}
 	lines := []string{fmt.Sprintf("%d lanes: %d busy, %d wait for something; %d shown by the filter", v.Total, v.Counts["busy"], v.Counts["waiting"], v.Matching)}
 	if m.at.row < len(v.Rows) && v.Rows[m.at.row].Waits != "" { // whole: its column may be narrow

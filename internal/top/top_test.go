@@ -199,10 +199,14 @@ func TestAThousandLanesFitOnTheScreen(t *testing.T) {
 	}
 }
 
-// Over how many queues a lane is spread is on the screen.
+// How many queues a lane has is on the screen, those of a time when it was spread over more
+// among them.
 func TestTheQueuesOfALaneAreShown(t *testing.T) {
 	s := newScreen(t)
-	if err := lane.SetShards(t.Context(), s.c.Redis(), "spread", 12); err != nil {
+	if err := queue.Publish(t.Context(), s.c.Redis(), queue.Shards("spread", 12)...); err != nil {
+		t.Fatal(err)
+	}
+	if err := lane.SetShards(t.Context(), s.c.Redis(), "spread", 3); err != nil {
 		t.Fatal(err)
 	}
 	s.presses("2")

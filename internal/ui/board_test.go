@@ -153,23 +153,23 @@ func TestTheListOfBatchesIsFilteredAndPaged(t *testing.T) {
 	if err := l.Checkpoint(t.Context(), "open-4", 0, 3, ""); err != nil {
 		t.Fatal(err)
 	}
-	conntest.Eventually(t, 5*time.Second, "the one with most waiting comes first", func(context.Context) bool { return order("waiting")[0] == "open-4" })
+	conntest.Eventually(t, 30*time.Second, "the one with most waiting comes first", func(context.Context) bool { return order("waiting")[0] == "open-4" })
 	if _, err := l.Record(t.Context(), "open-2", &batch.Outcome{Seq: 0, State: batch.OK, Attempts: 1}, 0, nil); err != nil {
 		t.Fatal(err)
 	}
-	conntest.Eventually(t, 5*time.Second, "the one with the highest rate comes first", func(context.Context) bool { return order("rate")[0] == "open-2" })
-	conntest.Eventually(t, 5*time.Second, "failures are told by class with a sample", func(context.Context) bool {
+	conntest.Eventually(t, 30*time.Second, "the one with the highest rate comes first", func(context.Context) bool { return order("rate")[0] == "open-2" })
+	conntest.Eventually(t, 30*time.Second, "failures are told by class with a sample", func(context.Context) bool {
 		s.get("/api/batches?q=bad", 200, &v)
 		f := v.Rows[0].Failures
 		return f.Counted == 9 && f.Total == 9 && len(f.Classes) == 2 && *f.Classes[0] == classCount{batch.Permanent, 6, 1, "no <b>1</b>"}
 	})
 	client.Redis().HSet(t.Context(), "weir:{open-5}:batch", "format", 99)
-	conntest.Eventually(t, 5*time.Second, "a batch that cannot be read is shown as that, beside the others", func(context.Context) bool {
+	conntest.Eventually(t, 30*time.Second, "a batch that cannot be read is shown as that, beside the others", func(context.Context) bool {
 		s.get("/api/batches?q=open", 200, &v)
 		return v.Matching == 7 && v.Counts["unreadable"] == 1 && v.Counts["running"] == 6
 	})
 	client.Redis().Del(t.Context(), "weir:{open-3}:batch")
-	conntest.Eventually(t, 5*time.Second, "a batch that has gone is no longer shown", func(context.Context) bool {
+	conntest.Eventually(t, 30*time.Second, "a batch that has gone is no longer shown", func(context.Context) bool {
 		s.get("/api/batches", 200, &v)
 		return v.Total == 7
 	})
@@ -183,7 +183,7 @@ func TestFailuresAreFilteredSearchedAndPaged(t *testing.T) {
 		Counted, Total, Matching, Page, Pages int
 		Rows                                  []batch.Outcome
 	}
-	conntest.Eventually(t, 5*time.Second, "all are counted", func(context.Context) bool {
+	conntest.Eventually(t, 30*time.Second, "all are counted", func(context.Context) bool {
 		s.get("/api/batches/bad/failures", 200, &p)
 		return p.Counted == 120
 	})
@@ -214,7 +214,7 @@ func TestFailuresAreFilteredSearchedAndPaged(t *testing.T) {
 	if _, err := l.Record(t.Context(), "bad", &batch.Outcome{Seq: 7000, State: batch.Failed, Class: batch.Crashed}, 0, nil); err != nil {
 		t.Fatal(err)
 	}
-	conntest.Eventually(t, 5*time.Second, "one more is found", func(context.Context) bool {
+	conntest.Eventually(t, 30*time.Second, "one more is found", func(context.Context) bool {
 		s.get("/api/batches/bad/failures?class=crashed", 200, &p)
 		return p.Matching == 1 && p.Total == 121
 	})

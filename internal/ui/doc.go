@@ -19,10 +19,13 @@
 //     readable or can be framed elsewhere, since there is no CORS and CSP forbids frames.
 //   - What comes from tasks is shown as text: redacted, cut at 4 KiB, never made into
 //     markup, and no script runs but the files served here (asynqmon's inline ones by their
-//     hash). asynqmon reads 8 MiB of tasks' messages at once, and no more.
+//     hash). asynqmon reads the messages of 1000 tasks at once, 8 MiB of them, and no more; but
+//     what asynq keeps of running tasks beside (asynq:workers) it reads as a whole.
 //   - All that can be clicked is reached and done by keyboard, and has a name for screen
 //     readers. News take away neither the focus nor what is being typed, and are not read
-//     out: changes of a state are, once, and what a filter has found.
+//     out. What a filter has found is, and once each change of a state on the page of what has
+//     it: a batch, a lane, a task, Redis, and how many tasks are stuck; not those of a list's
+//     rows.
 //   - A page has no more rows of a list than mostPage, however many there are.
 //   - The pages need nothing from another host. asynqmon asks Google for a font;
 //     CSP refuses that and the browser's own is used.

@@ -81,3 +81,24 @@ func TestAsynqmonReadsNoMoreThanThereIsRoomFor(t *testing.T) {
 		}
 	}
 }
+
+// TestAPageOfAsynqmonIsBounded: of a page that a request wants larger than it may be, or of
+// size 0, which is all there is, and of one that may be so.
+func TestAPageOfAsynqmonIsBounded(t *testing.T) {
+	client := embedded(t)
+	enqueue := asynq.NewClientFromRedisClient(client.Redis())
+	for i := range monPageMost + 5 {
+		if _, err := enqueue.Enqueue(asynq.NewTask("http", nil), asynq.Queue(queue), asynq.TaskID(strconv.Itoa(i))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s := siteOf(t, client, nil)
+	for asked, want := range map[string]int{"": 20, "?size=many": 20, "?size=5": 5, "?size=1000": 1000, "?size=1001": 1000,
+		"?page=2&size=1001": 5, "?size=1000000&size=5": 1000, "?size=0": 1, "?size=-1": 1} {
+		res, body := s.do("GET", "/asynq/api/queues/"+queue+"/pending_tasks"+asked)
+		var list struct{ Tasks []struct{} }
+		if err := json.Unmarshal([]byte(body), &list); err != nil || res.StatusCode != 200 || len(list.Tasks) != want {
+			t.Errorf("%q: %s, %v, %d tasks, want %d", asked, res.Status, err, len(list.Tasks), want)
+		}
+	}
+}

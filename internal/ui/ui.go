@@ -83,7 +83,7 @@ func Handler(opt Options) (http.Handler, func() error, error) {
 	}
 	board := newBoard(opt.Weir)
 	mux := http.NewServeMux()
-	mux.Handle(asynqRoot+"/", secureHeaders(typed(mon, asynqRoot), policy))
+	mux.Handle(asynqRoot+"/", secureHeaders(typed(boundedPages(mon), asynqRoot), policy))
 	mux.Handle("/api/", board.api(&opt))
 	mux.Handle("/", pages())
 

@@ -22,7 +22,7 @@ async function begin() {
     module.show(document.getElementById("main"), what, ...found.slice(1).map(decodeURIComponent));
     const part = location.hash && document.getElementById(location.hash.slice(1));
     if (part) {
-      part.tabIndex = -1;
+      if (part.tabIndex < 0) part.tabIndex = -1; // else it can have the focus by itself
       part.focus();
     }
     return;

@@ -10,13 +10,17 @@ const saidAt = document.getElementById("said");
 // trouble shows what is wrong; "" is nothing.
 export const trouble = (what) => text(wrong, what);
 
-// announce has something read out that who sees the page sees by himself.
+// announce has something read out that who sees the page sees by himself; the same as before
+// too, since it is another text than none.
 let heardAgo = 0;
 export function announce(what) {
   const at = document.getElementById("heard");
-  text(at, what);
+  text(at, "");
   clearTimeout(heardAgo);
-  heardAgo = setTimeout(() => text(at, ""), 10000);
+  heardAgo = setTimeout(() => {
+    text(at, what);
+    heardAgo = setTimeout(() => text(at, ""), 10000);
+  }, 50);
 }
 
 // changes announces a state when it is another one than before.
@@ -90,7 +94,7 @@ export function live(view, params, show) {
 
   function open() {
     source?.close();
-    source = new EventSource("/api/live" + query({ view, ...params }));
+    source = new EventSource("/api/live" + query({ ...params, view }));
     source.addEventListener("view", (e) => {
       last = Date.now();
       asOf = Number(e.lastEventId); // by the server's clock

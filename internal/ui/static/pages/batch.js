@@ -148,8 +148,11 @@ function deadLetters(name, what, again) {
   let retryable = false;
   let known = "";
   let asked = 0;
-  async function load(told) { // told: it was asked for, and is announced
+  let underWay = 0;
+  let told = false; // who looks has asked for something: the next answer is announced
+  async function load() {
     const ask = ++asked;
+    underWay++;
     try {
       const v = await get(path, filter);
       if (ask !== asked) return; // there is a newer question
@@ -161,15 +164,19 @@ function deadLetters(name, what, again) {
       matching.hidden = !(retryable && filtered && v.matching > 0);
       back();
       if (told) announce(turn.where());
+      told = false;
     } catch (err) {
       trouble(err.message);
+    } finally {
+      underWay--;
     }
   }
   function change(changed) {
     Object.assign(filter, changed);
     cls.value = filter.class;
     remember(filter);
-    load(true);
+    told = true;
+    load();
   }
   cls.addEventListener("change", () => change({ class: cls.value, page: 0 }));
   search.addEventListener("input", later(() => change({ q: search.value, page: 0 })));
@@ -195,7 +202,7 @@ function deadLetters(name, what, again) {
       some.hidden = f.total === 0;
       nothing.hidden = f.total > 0;
       const now = `${f.counted} ${f.total} ${retryable}`;
-      if (now !== known) {
+      if (now !== known && !underWay) {
         known = now;
         load();
       }

@@ -52,7 +52,7 @@ export function show(main, what, name) {
     facts.set("ratio", l.base_ms > 0 ? `${l.latency_ratio.toFixed(2)} x ${ms(l.base_ms)}` : dash);
     facts.set("drain", seconds(l.drain_seconds));
     facts.set("workers", l.governed ? count(l.workers) : dash);
-    facts.set("queues", count(l.shards) + (l.queues > l.shards ? `, still ${count(l.queues)} in use` : ""));
+    facts.set("queues", count(l.shards) + (l.queues > l.shards ? `, still ${count(l.queues)} known` : ""));
     text(why, l.why ? `Last change: ${l.why}.` : "");
     for (const p of plots) p.update(l.series);
     set.update(l);
@@ -79,9 +79,9 @@ function settings(name) {
   form.addEventListener("submit", async (e) => {
     e.preventDefault();
     const change = {};
-    for (const key of edited) {
+    const sent = new Map([...edited].map((key) => [key, inputs.get(key).value.trim()]));
+    for (const [key, value] of sent) {
       const input = inputs.get(key);
-      const value = input.value.trim();
       if (value === was[key]) continue;
       if (key === "rate") change.rate = value || "none";
       else if (/^\d*$/.test(value)) change[key] = Number(value || (key === "weight" || key === "shards" ? 1 : 0));
@@ -92,9 +92,14 @@ function settings(name) {
         return;
       }
     }
-    if (!Object.keys(change).length || (await act(path, change))) edited.clear();
+    if (Object.keys(change).length && !(await act(path, change))) return;
+    for (const [key, value] of sent) if (inputs.get(key).value.trim() === value) edited.delete(key); // else it was typed in meanwhile
   });
-  form.addEventListener("input", (e) => edited.add(e.target.name));
+  form.addEventListener("input", (e) => {
+    const { name: key, value } = e.target;
+    if (value.trim() === was[key]) edited.delete(key);
+    else edited.add(key);
+  });
   return {
     node: el("div", {}, form, el("p", { class: "muted", text: "An empty field takes a setting away. Rates are 100/s, 600/m, 1000/h or 3/10s, in all workers together." })),
     // update shows what is set.

@@ -30,9 +30,14 @@ export function show(main) {
       if (!facts) {
         facts = new Facts(names);
         shown.set(n.addr, facts);
-        nodes.append(el("h2", { text: n.addr }), facts.node);
+        nodes.append(el("div", {}, el("h2", { text: n.addr }), facts.node));
       }
       tell(facts, n);
+    }
+    for (const [addr, facts] of shown) {
+      if (v.nodes.some((n) => n.addr === addr)) continue;
+      facts.node.parentNode.remove(); // it has left the Cluster
+      shown.delete(addr);
     }
     drawn.hidden = v.nodes.every((n) => n.no_info);
     for (const p of plots) p.update(v.series);
