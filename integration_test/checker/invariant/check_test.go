@@ -277,6 +277,17 @@ func TestABrokenRunIsFound(t *testing.T) {
 }
 
 // Work that comes late is nobody's fault while there is nobody to do it.
+// What is about to expire does not stay.
+func TestTheLastMomentOfALeaseIsFine(t *testing.T) {
+	t.Parallel()
+	w := goodWorld(t)
+	w.do("SET", "weir:{lane}:rescuer", "x", "PX", 300)
+	w.do("PEXPIRE", "weir:{b}:dead", 300)
+	if report := w.check(); !report.OK() {
+		t.Errorf("\n%s", report)
+	}
+}
+
 func TestNoWorkIsExpectedOfAllWhoWereHit(t *testing.T) {
 	t.Parallel()
 	for _, hit := range []string{"redis", "worker-0", "producer-0"} {

@@ -80,11 +80,11 @@ func (f *facts) sweep(ctx context.Context) error {
 				return err
 			}
 			own += used
-			left, err := rdb.TTL(ctx, k).Result()
+			forever, err := f.staysForEver(ctx, k)
 			if err != nil {
 				return err
 			}
-			if left < 0 {
+			if forever {
 				f.left = append(f.left, k+" (stays for ever)")
 			}
 			continue
@@ -151,11 +151,18 @@ func (f *facts) unexpected(ctx context.Context, k string) (string, error) {
 }
 
 func (f *facts) unlessItExpires(ctx context.Context, k string) (string, error) {
-	left, err := f.in.Redis.TTL(ctx, k).Result()
-	if err != nil || left > 0 || left == -2 {
+	forever, err := f.staysForEver(ctx, k)
+	if err != nil || !forever {
 		return "", err
 	}
 	return k + " (stays for ever)", nil
+}
+
+// staysForEver says that a key is there and does not expire. In ms: rounded to seconds, the
+// last half of one would look like none.
+func (f *facts) staysForEver(ctx context.Context, k string) (bool, error) {
+	left, err := f.in.Redis.PTTL(ctx, k).Result()
+	return left == -1, err
 }
 
 // nothingLeft is I8.
