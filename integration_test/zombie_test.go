@@ -53,6 +53,51 @@ func TestAZombieHurtsNobody(t *testing.T) {
 	}
 }
 
+// A producer is frozen while it waits to go on with a stopped batch, and goes on when another
+// has had the batch for long and has enqueued its tasks: none of them is taken out.
+func TestAZombieOfAProducerHurtsNobody(t *testing.T) {
+	t.Parallel()
+	server := conntest.Server(t)
+	url := server.URL()
+	run := func() *proc {
+		return startProducer(t, url, "run", "sleep", "--batch", "undead", "--repeat", "60", "--window", "30", "--payload", sleepOf(100*time.Millisecond))
+	}
+	has := func(p *proc) func() bool {
+		return func() bool {
+			return strings.Contains(server.Client().Get(t.Context(), "weir:{undead}:producer").Val(), fmt.Sprintf(":%d/", p.pid()))
+		}
+	}
+	worker := startWorker(t, url, "--concurrency", "1")
+	first := run()
+	awaitActive(t, url, "undead", 1)
+	worker.signal(syscall.SIGSTOP) // what it runs is not taken out
+	first.signal(syscall.SIGINT)
+	first.wait()
+
+	zombie := run()
+	eventually(t, long, has(zombie), "the second has the batch")
+	stopped := server.Client().Subscribe(t.Context(), "weir:end")
+	defer stopped.Close()
+	if _, err := stopped.ReceiveMessage(t.Context()); err != nil { // it asks workers to end what they run
+		t.Fatal(err)
+	}
+	zombie.signal(syscall.SIGSTOP)
+	other := run()
+	eventually(t, long, has(other), "the third has the batch")
+	worker.signal(syscall.SIGCONT)
+	eventually(t, long, func() bool { return server.Client().LLen(t.Context(), "asynq:{sleep}:pending").Val() > 5 }, "the third has enqueued tasks")
+	zombie.signal(syscall.SIGCONT)
+	if r := zombie.wait(); !strings.Contains(r.stderr, "another producer has taken the batch over") {
+		t.Errorf("the second ends with %d: %s", r.code, r.stderr)
+	}
+	other.wait().exits(t, 0)
+	s := status(t, url, "undead")
+	s.addsUp(t)
+	if s.OK != 60 {
+		t.Errorf("%d of 60 are ok", s.OK)
+	}
+}
+
 // A worker restarted under its name has its tasks back at once; two of a name at a time
 // there are not.
 func TestANamedWorkerHasItsTasksBackAtOnce(t *testing.T) {
