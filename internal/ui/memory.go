@@ -2,7 +2,6 @@ package ui
 
 import (
 	"context"
-	"net"
 	"strings"
 
 	"github.com/redis/go-redis/v9"
@@ -30,17 +29,18 @@ func forAsynqmon(c redis.UniversalClient) (own redis.UniversalClient, close func
 	return c, func() error { return nil }
 }
 
-// noMemoryUsage makes asynq's question for the memory of a queue one of 0 bytes where
-// Redis forbids it.
-type noMemoryUsage struct{}
+// ofCommands is the rest of a hook that looks at single commands alone.
+type ofCommands struct{}
 
-func (noMemoryUsage) DialHook(next redis.DialHook) redis.DialHook {
-	return func(ctx context.Context, network, addr string) (net.Conn, error) { return next(ctx, network, addr) }
-}
+func (ofCommands) DialHook(next redis.DialHook) redis.DialHook { return next }
 
-func (noMemoryUsage) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+func (ofCommands) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
 	return next
 }
+
+// noMemoryUsage makes asynq's question for the memory of a queue one of 0 bytes where
+// Redis forbids it.
+type noMemoryUsage struct{ ofCommands }
 
 func (noMemoryUsage) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 	return func(ctx context.Context, cmd redis.Cmder) error {

@@ -3,7 +3,6 @@ package ui
 import (
 	"context"
 	_ "embed"
-	"net"
 	"net/http"
 	"regexp"
 	"strconv"
@@ -38,15 +37,7 @@ func boundedPages(next http.Handler) http.Handler {
 // boundedMessages makes asynq's scripts that read tasks read so much of them as a process has
 // room for: asynq itself reads the messages of a page whole, and a request says how many
 // tasks a page has. No script is called by its hash, since what it is cannot be seen then.
-type boundedMessages struct{}
-
-func (boundedMessages) DialHook(next redis.DialHook) redis.DialHook {
-	return func(ctx context.Context, network, addr string) (net.Conn, error) { return next(ctx, network, addr) }
-}
-
-func (boundedMessages) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
-	return next
-}
+type boundedMessages struct{ ofCommands }
 
 func (boundedMessages) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 	return func(ctx context.Context, cmd redis.Cmder) error {
