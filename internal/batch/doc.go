@@ -22,7 +22,7 @@
 //
 // Keys, all in the batch's own hash slot:
 //
-//	weir:{NAME}:batch     hash: options, state, next (the checkpoint), hash, counts
+//	weir:{NAME}:batch     hash: options, state, next (the checkpoint), hash, counts, the last producer
 //	weir:{NAME}:bits:K    bitmap of the outcomes of seqs K*2^20 ...; removed when full
 //	weir:{NAME}:out       stream of outcomes; what has been read may be trimmed
 //	weir:{NAME}:dead      hash seq -> failed outcome with its payload

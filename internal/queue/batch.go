@@ -71,7 +71,7 @@ const (
 // ofBatch are the IDs of one batch's tasks in a lane, by where they are.
 type ofBatch struct {
 	pending, scheduled, retry, active []string
-	fence                             string // of Withdraw
+	fence                             string // see Fence
 }
 
 // idsOf lists a batch's tasks in a lane, at one moment. Windows bound what there can be.
@@ -139,7 +139,7 @@ func fenceKey(lane, batch string) string { return "weir:{" + lane + "}:fence:" +
 const fenceFor = time.Hour
 
 // Fence keeps what an earlier Withdraw has sent, and Redis has not got yet, from the tasks of
-// a batch that are enqueued from now on.
+// a batch that are enqueued from now on. It is a key in each of the lanes, for an hour.
 func Fence(ctx context.Context, rdb redis.UniversalClient, lanes []string, batch string) error {
 	token := rand.Text()
 	for chunk := range slices.Chunk(lanes, atOnce) {
@@ -160,9 +160,9 @@ const withdrawChunk = 200
 // Withdraw takes the tasks of a batch that nobody runs out of its lanes. It
 // returns how many it took and the IDs of those that are being run. Between these
 // there is no task it has missed, unless it was enqueued meanwhile: a lane is
-// looked at until nothing of the batch waits in it. A call of it that Redis gets after a
-// Fence does nothing. first, if not nil, is called with all
-// that are about to be taken, for several lanes at the same time.
+// looked at until nothing of the batch waits in it. What it has looked for before a Fence it
+// does not take after that. first, if not nil, is called with all that are about to be taken,
+// for several lanes at the same time.
 func Withdraw(ctx context.Context, rdb redis.UniversalClient, lanes []string, batch string, first func(lane string, ids []string) error) (taken int64, active []string, err error) {
 	var mu sync.Mutex
 	err = EachBusy(ctx, rdb, lanes, func(lane string) error {
