@@ -397,6 +397,24 @@ func TestALostLeaseEndsTheRun(t *testing.T) {
 	}
 }
 
+// Whoever is interrupted before it has heard that its batch is another's hears it then.
+func TestAnInterruptedRunLeavesTheBatchOfAnother(t *testing.T) {
+	p := mini(t)
+	o := p.named()
+	o.Window = 5
+	b := p.begin(o)
+	run := p.start(b, upTo(50), &sink{})
+	p.await("the window is full", func() bool { return p.info(o.Name).Next == 5 })
+	p.steal(o.Name)
+	run.stop(errSignal)
+	if err := run.wait(); !errors.Is(err, batch.ErrNotItsProducer) && !errors.Is(err, ErrLeaseLost) {
+		t.Errorf("ended with %v", err)
+	}
+	if i := p.info(o.Name); i.Stopped || p.inRedis(o.Name) != 5 {
+		t.Errorf("the batch is another's, and became %+v with %d tasks in Redis", i, p.inRedis(o.Name))
+	}
+}
+
 func TestALostLeaseEndsTheFeed(t *testing.T) {
 	p := mini(t)
 	o := p.named()
