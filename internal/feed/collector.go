@@ -97,13 +97,18 @@ func (c *collector) discard() {
 	c.sent = nil
 }
 
-// send sends what was collected. After an error the whole chunk may be collected
-// and sent again.
-func (c *collector) send(ctx context.Context) error {
+// send sends what was collected, and wakes the gates for the queues it is for: a wake-up
+// that is lost costs a second, after which they look by themselves. After an error the whole
+// chunk may be collected and sent again.
+func (c *collector) send(ctx context.Context, queues []string) error {
 	sent := c.sent
 	c.sent = nil
 	if len(sent) == 0 {
 		return nil
+	}
+	_, one := c.UniversalClient.(*redis.Client)
+	if one {
+		queue.WakeAfter(ctx, c.pipe, c.priority, queues...)
 	}
 	_, _ = c.pipe.Exec(ctx) // each command has its own error
 	for _, cmd := range sent {
@@ -115,6 +120,9 @@ func (c *collector) send(ctx context.Context) error {
 			clear(c.known) // Redis was restarted; they are loaded again with the next try
 		}
 		return fmt.Errorf("enqueue: %w", err)
+	}
+	if !one {
+		_ = queue.Wake(ctx, c.UniversalClient, c.priority, queues...)
 	}
 	return nil
 }

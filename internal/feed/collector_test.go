@@ -30,11 +30,11 @@ func TestWhatWasCollectedIsSentInOrderAndNotBefore(t *testing.T) {
 		c := newCollector(b.rdb, queue.Normal)
 		enqueueOn(t, c, 3, 1, 2)
 		b.wantPending()
-		if err := c.send(t.Context()); err != nil {
+		if err := c.send(t.Context(), nil); err != nil {
 			t.Fatal(err)
 		}
 		b.wantPending("b:3", "b:1", "b:2")
-		if err := c.send(t.Context()); err != nil {
+		if err := c.send(t.Context(), nil); err != nil {
 			t.Errorf("nothing to send: %v", err)
 		}
 		b.wantPending("b:3", "b:1", "b:2")
@@ -47,7 +47,7 @@ func TestWhatWasDiscardedIsNotSent(t *testing.T) {
 	enqueueOn(t, c, 1, 2)
 	c.discard()
 	enqueueOn(t, c, 3)
-	if err := c.send(t.Context()); err != nil {
+	if err := c.send(t.Context(), nil); err != nil {
 		t.Fatal(err)
 	}
 	b.wantPending("b:3")
@@ -58,7 +58,7 @@ func TestATaskThatIsThereAlreadyIsNoError(t *testing.T) {
 		for _, seqs := range [][]int64{{1, 2}, {1, 2, 3}} {
 			c := newCollector(b.rdb, queue.Normal)
 			enqueueOn(t, c, seqs...)
-			if err := c.send(t.Context()); err != nil {
+			if err := c.send(t.Context(), nil); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -71,11 +71,11 @@ func TestScriptsThatRedisForgotAreLoadedWithTheNextTry(t *testing.T) {
 		c := newCollector(b.rdb, queue.Normal)
 		enqueueOn(t, c, 1)
 		b.rdb.ScriptFlush(t.Context())
-		if err := c.send(t.Context()); !redis.HasErrorPrefix(err, "NOSCRIPT") {
+		if err := c.send(t.Context(), nil); !redis.HasErrorPrefix(err, "NOSCRIPT") {
 			t.Fatalf("sent with %v", err)
 		}
 		enqueueOn(t, c, 1)
-		if err := c.send(t.Context()); err != nil {
+		if err := c.send(t.Context(), nil); err != nil {
 			t.Fatal(err)
 		}
 		b.wantPending("b:1")

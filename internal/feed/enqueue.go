@@ -62,7 +62,7 @@ func (f *Feeder) enqueue(ctx context.Context, tasks []task) error {
 				return err
 			}
 		}
-		return f.collect.send(ctx)
+		return f.collect.send(ctx, queues)
 	})
 	if err != nil {
 		return err

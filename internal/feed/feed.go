@@ -100,6 +100,7 @@ type Feeder struct {
 	mark    batch.Mark  // where the checkpoint was left
 	found   *batch.Info // the batch as Run found it: Upto records were read before
 	held    []task      // of those, the ones without an outcome
+	past    []bool      // which seqs past found.Upto had an outcome when the first of them was read
 	hash    hash.Hash
 	settled chan struct{}
 	read    atomic.Value // batch.Mark: what has been enqueued
@@ -313,11 +314,7 @@ func (f *Feeder) feed(ctx context.Context, going []task, records []source.Record
 		return err
 	}
 	f.read.Store(to)
-	if err := f.checkpoint(ctx, from, to); err != nil {
-		return err
-	}
-	f.wake(ctx, tasks)
-	return nil
+	return f.checkpoint(ctx, from, to)
 }
 
 // feedAgain goes over records that were read in an earlier life. Those without an
@@ -359,7 +356,6 @@ func (f *Feeder) feedAgain(ctx context.Context, records []source.Record) error {
 	f.mark = f.found.Mark
 	to := f.reached()
 	f.read.Store(to)
-	f.wake(ctx, gaps)
 	if to == f.mark {
 		return nil
 	}
@@ -437,15 +433,31 @@ func (f *Feeder) number(ctx context.Context, records []source.Record) ([]task, e
 	if len(records) == 0 || from >= f.found.Upto+chunk {
 		return tasks, nil
 	}
-	var have []bool
-	err := f.insist(ctx, func() (err error) {
-		have, err = f.ledger.Have(ctx, f.opts.Name, from, len(records))
-		return err
-	})
+	have, err := f.have(ctx, from, len(records))
 	if err != nil {
 		return nil, err
 	}
 	return without(tasks, have), nil
+}
+
+// have tells of n seqs which have an outcome. The chunk past what an earlier life had read is
+// asked for once, whatever the parts that it is read in now.
+func (f *Feeder) have(ctx context.Context, from int64, n int) (have []bool, err error) {
+	past := from - f.found.Upto
+	switch {
+	case past >= 0 && f.past != nil:
+		return f.past[past:], nil
+	case past == 0:
+		n = 2 * chunk // where the last part of it may end
+	}
+	err = f.insist(ctx, func() (err error) {
+		have, err = f.ledger.Have(ctx, f.opts.Name, from, n)
+		return err
+	})
+	if past == 0 {
+		f.past = have
+	}
+	return have, err
 }
 
 func without(tasks []task, have []bool) []task {

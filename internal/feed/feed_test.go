@@ -8,6 +8,7 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -129,20 +130,72 @@ func TestTheTasksAreAsTheWorkerNeedsThem(t *testing.T) {
 }
 
 func TestGatesHearOfWork(t *testing.T) {
-	b := mini(t)
-	sub := b.rdb.Subscribe(t.Context(), queue.WakeChannel)
-	defer sub.Close()
-	if _, err := sub.Receive(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	b.run(numbered(1), 10)
-	select {
-	case m := <-sub.Channel():
-		if m.Payload != lane {
-			t.Errorf("heard of %q", m.Payload)
+	hear := func(t *testing.T, b *bench) {
+		sub := b.rdb.Subscribe(t.Context(), queue.WakeChannel)
+		defer sub.Close()
+		if _, err := sub.Receive(t.Context()); err != nil {
+			t.Fatal(err)
 		}
-	case <-time.After(10 * time.Second):
-		t.Error("heard nothing")
+		b.run(numbered(1), 10)
+		select {
+		case m := <-sub.Channel():
+			if m.Payload != lane || len(b.pending()) != 1 {
+				t.Errorf("heard of %q with %v waiting", m.Payload, b.pending())
+			}
+		case <-time.After(10 * time.Second):
+			t.Error("heard nothing")
+		}
+	}
+	both(t, hear)
+	t.Run("cluster", func(t *testing.T) { hear(t, newBench(t, conntest.Cluster(t, 3).Client())) })
+}
+
+// A task that comes alone waits for two answers of Redis: whether the batch goes on, and
+// that it is enqueued, of which gates hear at once.
+func TestATaskThatComesAloneIsEnqueuedInTwoCalls(t *testing.T) {
+	b := mini(t)
+	var mu sync.Mutex
+	var calls []string
+	note := func(cmds ...redis.Cmder) {
+		var names []string
+		for _, cmd := range cmds {
+			names = append(names, cmd.Name())
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		calls = append(calls, strings.Join(names, "+"))
+	}
+	c := redis.NewClient(b.rdb.(*redis.Client).Options())
+	defer c.Close()
+	c.AddHook(hook{
+		one: func(ctx context.Context, cmd redis.Cmder, next redis.ProcessHook) error {
+			note(cmd)
+			return next(ctx, cmd)
+		},
+		many: func(ctx context.Context, cmds []redis.Cmder, next redis.ProcessPipelineHook) error {
+			note(cmds...)
+			return next(ctx, cmds)
+		},
+	})
+	input, done := make(pipe), make(chan error, 1)
+	go func() {
+		done <- New(c, batch.NewLedger(c), input, b.feeder(nil, 10).opts).Run(t.Context())
+	}()
+	for i := range 5 {
+		mu.Lock()
+		calls = nil
+		mu.Unlock()
+		input <- fmt.Sprintf(`{"n":%d}`, i)
+		conntest.Eventually(t, 10*time.Second, "the checkpoint has moved", func(context.Context) bool { return b.info().Next == int64(i+1) })
+		mu.Lock()
+		if want := []string{"hgetall", "evalsha+publish", "evalsha"}; i > 0 && !slices.Equal(calls, want) {
+			t.Errorf("for task %d Redis was asked %v, not %v", i, calls, want)
+		}
+		mu.Unlock()
+	}
+	close(input)
+	if err := <-done; err != nil {
+		t.Error(err)
 	}
 }
 

@@ -91,11 +91,3 @@ func (f *Feeder) forgetLanes() {
 	f.known = make(map[string]time.Time)
 	f.client = asynq.NewClientFromRedisClient(f.collect)
 }
-
-// wake tells the gates, once for each queue. A wake-up that is lost costs a second: they
-// look by themselves.
-func (f *Feeder) wake(ctx context.Context, tasks []task) {
-	if queues := queuesOf(tasks); len(queues) > 0 {
-		_ = queue.Wake(ctx, f.rdb, f.opts.Priority, queues...)
-	}
-}
