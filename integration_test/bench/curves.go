@@ -23,7 +23,7 @@ var curves = []curve{
 	{"worker processes", []int64{1, 2, 4, 8}, func(x int64) (int, load) { return int(x), load{Type: "noop"} }},
 	{"lanes", []int64{1, 10, 100, 1000}, func(x int64) (int, load) { return 1, load{Type: "spread", Lanes: x, Window: 20_000} }},
 	{"window", []int64{1e3, 1e4, 1e5, 1e6}, func(x int64) (int, load) { return 1, load{Type: "noop", Window: x} }},
-	{"bytes of payload", []int64{100, 10_000, 60_000}, func(x int64) (int, load) {
+	{"bytes of payload", []int64{100, 10_000, 64_000}, func(x int64) (int, load) {
 		return 1, load{Type: "noop", Pad: x, Window: 2000}
 	}},
 }
