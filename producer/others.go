@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -16,7 +17,6 @@ import (
 	"github.com/weir-tasks/weir/internal/cli"
 	"github.com/weir-tasks/weir/internal/follow"
 	"github.com/weir-tasks/weir/internal/produce"
-	"github.com/weir-tasks/weir/internal/queue"
 	"github.com/weir-tasks/weir/internal/status"
 	"github.com/weir-tasks/weir/tasks"
 )
@@ -301,17 +301,13 @@ func printStatus(w io.Writer, st *status.Status) error {
 	if n := st.Missing(); n != 0 {
 		missing = fmt.Sprintf(" + missing %d", n)
 	}
-	lane, quarantine := st.Options.Lane, st.Options.Lane
-	if lane == "" {
-		lane, quarantine = eachItsOwn, "LANE"
-	}
+	lane := cmp.Or(st.Options.Lane, eachItsOwn)
 	if p := st.Options.Priority; p != weir.Normal {
 		lane += ", priority " + p.String()
 	}
 	aside := ""
 	if st.SetAside > 0 {
-		aside = fmt.Sprintf("  set aside, since nobody could read them: %d entries in the quarantine of its lanes (LRANGE %s 0 -1)\n",
-			st.SetAside, queue.Quarantine(quarantine))
+		aside = fmt.Sprintf("  set aside, since nobody could read them: %d entries in the quarantines of its lanes; producer doctor names these\n", st.SetAside)
 	}
 	_, err := fmt.Fprintf(w, "batch %s: %s, %s\n"+
 		"  tasks %s, created %s, lane %s, input %s\n"+

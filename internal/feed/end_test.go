@@ -277,7 +277,7 @@ func (l *withholding) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 	return func(ctx context.Context, cmd redis.Cmder) error {
 		switch fenced := strings.Contains(fmt.Sprint(cmd.Args()...), ":fence:"); {
 		case fenced && cmd.Name() == "evalsha":
-			cmd.SetErr(noScript{}) // then its text is sent
+			cmd.SetErr(redis.ErrNoScript) // then its text is sent
 		case fenced && cmd.Name() == "eval":
 			l.held = append(l.held, cmd)
 			cmd.SetErr(errDied)

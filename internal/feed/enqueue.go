@@ -62,7 +62,7 @@ func (f *Feeder) enqueue(ctx context.Context, tasks []task) error {
 				return err
 			}
 		}
-		return f.collect.send(ctx, queues)
+		return f.collect.send(ctx)
 	})
 	if err != nil {
 		return err

@@ -275,9 +275,10 @@ func (h hook) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessP
 
 var errLost = errors.New("the connection broke")
 
-// enqueues says that a pipeline is a chunk's.
-func enqueues(cmds []redis.Cmder) bool {
-	return strings.EqualFold(cmds[0].Name(), "evalsha") && strings.HasPrefix(cmds[0].Args()[3].(string), queue.TaskPrefix(lane))
+// enqueues says that a command is of a chunk.
+func enqueues(cmd redis.Cmder) bool {
+	args := cmd.Args()
+	return strings.HasPrefix(strings.ToLower(cmd.Name()), "eval") && len(args) > 4 && args[4] == queue.TaskPrefix(lane)
 }
 
 // isCheckpoint says that a command moves the checkpoint: no other script that a

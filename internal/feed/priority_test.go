@@ -57,29 +57,6 @@ func TestABatchIsEnqueuedByItsPriority(t *testing.T) {
 	})
 }
 
-// The script of a Redis that was restarted is loaded anew.
-func TestAPriorityOutlivesARestart(t *testing.T) {
-	both(t, func(t *testing.T, b *bench) {
-		c := newCollector(b.rdb, queue.Low)
-		enqueueOn(t, c, 0, 1)
-		if err := c.send(t.Context(), nil); err != nil {
-			t.Fatal(err)
-		}
-		b.rdb.ScriptFlush(t.Context())
-		enqueueOn(t, c, 2)
-		if err := c.send(t.Context(), nil); err == nil {
-			t.Error("no error of a missing script")
-		}
-		enqueueOn(t, c, 2, 3)
-		if err := c.send(t.Context(), nil); err != nil {
-			t.Fatal(err)
-		}
-		if got := b.waiting(queue.Low); !slices.Equal(got, ids(0, 4)) {
-			t.Errorf("of low priority wait %v", got)
-		}
-	})
-}
-
 func TestPauseResumeAndCancelOfABatchWithAPriority(t *testing.T) {
 	for _, p := range queue.Priorities {
 		t.Run(p.String(), func(t *testing.T) {

@@ -2,6 +2,7 @@ package gate
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -40,9 +41,13 @@ type enqueuer struct {
 }
 
 func (e enqueuer) EvalSha(ctx context.Context, _ string, keys []string, args ...any) *redis.Cmd {
-	lane, _ := queue.LaneOf(keys[len(keys)-1])
-	keys = []string{keys[0], e.priority.List(lane)}
-	return queue.EnqueueScript.Run(ctx, e.UniversalClient, keys, append(args, e.priority.String())...)
+	cmd, all := redis.NewCmd(ctx), queue.NewEnqueues(e.priority)
+	if err := errors.Join(all.Add(keys, args), all.Send(ctx, e.UniversalClient)); err != nil {
+		cmd.SetErr(err)
+	} else {
+		cmd.SetVal(int64(1))
+	}
+	return cmd
 }
 
 // take takes and ends n tasks, one after another, and returns the first letters of their

@@ -16,8 +16,8 @@ const (
 	// atOnce is how many lanes are asked in one pipeline.
 	atOnce = 500
 
-	// together is how many lanes are worked on at the same time.
-	together = 16
+	// abreast is how many lanes are worked on at the same time.
+	abreast = 16
 )
 
 // Busy are those of lanes that hold tasks, of whatever batch, in their order. Whether
@@ -73,7 +73,7 @@ func each(lanes []string, do func(lane string) error) error {
 	var all sync.WaitGroup
 	var next atomic.Int64
 	var first atomic.Pointer[error]
-	for range min(together, len(lanes)) {
+	for range min(abreast, len(lanes)) {
 		all.Go(func() {
 			for first.Load() == nil {
 				i := next.Add(1) - 1

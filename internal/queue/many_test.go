@@ -72,7 +72,7 @@ func TestTheFirstErrorEndsEachBusy(t *testing.T) {
 	mine := errors.New("mine")
 	calls := make(chan string, 100)
 	err := EachBusy(q.ctx, q.c, lanes, func(lane string) error { calls <- lane; return mine })
-	if !errors.Is(err, mine) || len(calls) > together {
+	if !errors.Is(err, mine) || len(calls) > abreast {
 		t.Errorf("%v after %d calls", err, len(calls))
 	}
 	if err := EachBusy(q.ctx, q.c, nil, func(string) error { return mine }); err != nil {

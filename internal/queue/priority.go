@@ -9,18 +9,6 @@ import (
 )
 
 var (
-	//go:embed lua/enqueue.lua
-	enqueueSrc string
-	// EnqueueScript is asynq's enqueue for a list that is not asynq's; its arguments are
-	// asynq's, and the priority's name.
-	EnqueueScript = redis.NewScript(enqueueSrc)
-
-	//go:embed lua/later.lua
-	laterSrc string
-	// LaterScript is asynq's enqueue of a task that becomes due later, with a priority; its
-	// arguments are asynq's, and the priority's name.
-	LaterScript = redis.NewScript(laterSrc)
-
 	//go:embed lua/forward.lua
 	forwardSrc string
 	// ForwardScript is asynq's forwarding of due tasks for all lists of a lane; its

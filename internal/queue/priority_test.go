@@ -18,12 +18,15 @@ func (q *fixture) addAs(p Priority, lane, id string) (new bool) {
 	q.add("mould", id, asynq.Retention(0))
 	msg := q.c.HGet(q.ctx, TaskPrefix("mould")+id, "msg").Val()
 	q.c.Del(q.ctx, TaskPrefix("mould")+id, Pending("mould"))
-	keys := []string{TaskPrefix(lane) + id, p.List(lane)}
-	n, err := EnqueueScript.Run(q.ctx, q.c, keys, msg, id, time.Now().UnixNano(), p.String()).Int()
-	if err != nil {
+	before := q.c.Exists(q.ctx, TaskPrefix(lane)+id).Val()
+	all := NewEnqueues(p)
+	if err := all.Add([]string{TaskPrefix(lane) + id, Pending(lane)}, []any{[]byte(msg), id, time.Now().UnixNano()}); err != nil {
 		q.t.Fatal(err)
 	}
-	return n == 1
+	if err := all.Send(q.ctx, q.c); err != nil {
+		q.t.Fatal(err)
+	}
+	return before == 0
 }
 
 // takeAs makes the next task of a list active.

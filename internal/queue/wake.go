@@ -16,20 +16,14 @@ const WakeChannel = "weir:wake"
 // themselves.
 func Wake(ctx context.Context, rdb redis.UniversalClient, p Priority, queues ...string) error {
 	pipe := rdb.Pipeline()
-	WakeAfter(ctx, pipe, p, queues...)
-	if _, err := pipe.Exec(ctx); err != nil {
-		return fmt.Errorf("announce work: %w", err)
-	}
-	return nil
-}
-
-// WakeAfter adds a Wake to a pipeline that brings the work, to one Redis: the nodes of a
-// Cluster would each have their part of the pipeline at another time.
-func WakeAfter(ctx context.Context, pipe redis.Pipeliner, p Priority, queues ...string) {
 	of := ByLane(queues)
 	for _, lane := range Lanes(queues) {
 		pipe.Publish(ctx, WakeChannel, p.notice(of[lane]...))
 	}
+	if _, err := pipe.Exec(ctx); err != nil {
+		return fmt.Errorf("announce work: %w", err)
+	}
+	return nil
 }
 
 // WakeAll is Wake for work of whatever priority.

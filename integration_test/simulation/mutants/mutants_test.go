@@ -28,17 +28,13 @@ var mutants = []mutant{
 		return err
 	}
 	f.read.Store(to)
-	if err := f.checkpoint(ctx, from, to); err != nil {
-		return err
-	}
+	return f.checkpoint(ctx, from, to)
 `,
 		new: `	if err := f.checkpoint(ctx, from, to); err != nil {
 		return err
 	}
-	if err := f.enqueue(ctx, tasks); err != nil {
-		return err
-	}
 	f.read.Store(to)
+	return f.enqueue(ctx, tasks)
 `,
 	},
 	{
