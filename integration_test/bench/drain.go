@@ -125,7 +125,17 @@ func drainBy(workers int, l load) func(*bench, int64) (sample, error) {
 	}
 }
 
-// drainFed is the same for a batch that is fed meanwhile.
+// drainSteady drains a batch, whose second half counts: a new lane's limit has grown by then.
+func drainSteady(typ string) func(*bench, int64) (sample, error) {
+	return func(b *bench, n int64) (sample, error) {
+		if err := b.run("weir-enqueue", load{Type: typ, N: n}); err != nil {
+			return nil, err
+		}
+		return b.drain(n, n/2, b.leftOurs, 1, "weir-worker", slots)
+	}
+}
+
+// drainFed drains a batch that is fed meanwhile.
 func (b *bench) drainFed(workers int, l load) (sample, error) {
 	feeder, err := b.start("weir-enqueue", l)
 	if err != nil {
