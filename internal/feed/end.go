@@ -217,10 +217,18 @@ func Pause(ctx context.Context, rdb redis.UniversalClient, ledger *batch.Ledger,
 	if err := ledger.SetPaused(ctx, name, true); err != nil {
 		return err
 	}
-	return eachLane(ctx, rdb, ledger, name, func(lane string) error {
+	err := eachLane(ctx, rdb, ledger, name, func(lane string) error {
 		_, err := queue.Park(ctx, rdb, lane, name)
 		return err
 	})
+	if err != nil {
+		return err
+	}
+	// Whoever was frozen meanwhile may come after an Unpause.
+	if info, err := ledger.Info(ctx, name); err != nil || info.Paused {
+		return err
+	}
+	return unpark(ctx, rdb, ledger, name)
 }
 
 // Unpause ends Pause. After one that was cut short, it may be called again.
@@ -228,6 +236,10 @@ func Unpause(ctx context.Context, rdb redis.UniversalClient, ledger *batch.Ledge
 	if err := ledger.SetPaused(ctx, name, false); err != nil {
 		return err
 	}
+	return unpark(ctx, rdb, ledger, name)
+}
+
+func unpark(ctx context.Context, rdb redis.UniversalClient, ledger *batch.Ledger, name string) error {
 	return eachLane(ctx, rdb, ledger, name, func(lane string) error {
 		n, err := queue.Unpark(ctx, rdb, lane, name)
 		if n > 0 {

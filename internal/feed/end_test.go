@@ -453,6 +453,32 @@ func TestAPausedBatchWaits(t *testing.T) {
 	})
 }
 
+// Who pauses may be frozen meanwhile, and goes on when somebody has resumed the batch.
+func TestAPauseThatComesAfterTheResumeIsTakenBack(t *testing.T) {
+	both(t, func(t *testing.T, b *bench) {
+		b.run(numbered(10), 10)
+		frozen := redis.NewClient(b.rdb.(*redis.Client).Options())
+		defer frozen.Close()
+		resumed := false
+		frozen.AddHook(hook{one: func(ctx context.Context, cmd redis.Cmder, next redis.ProcessHook) error {
+			if parks := strings.Contains(fmt.Sprint(cmd.Args()...), "park"); parks && !resumed {
+				resumed = true
+				if err := Unpause(t.Context(), b.rdb, b.ledger, "b"); err != nil {
+					t.Error(err)
+				}
+			}
+			return next(ctx, cmd)
+		}})
+		if err := Pause(t.Context(), frozen, batch.NewLedger(frozen), "b"); err != nil || !resumed {
+			t.Fatal(resumed, err)
+		}
+		b.wantPending(ids(0, 10)...)
+		if b.info().Paused {
+			t.Error("it is paused")
+		}
+	})
+}
+
 // A feeder enqueues nothing while its batch is paused.
 func TestAFeederOfAPausedBatchWaits(t *testing.T) {
 	both(t, func(t *testing.T, b *bench) {
