@@ -70,7 +70,7 @@ func TestALostReplyOfAnyScriptCostsNoAttempt(t *testing.T) {
 		}
 	}
 	for _, name := range []string{"create", "begin", "record", "checkpoint", "seal", "lease", "release", "trim", "withdraw",
-		"giveback", "take", "done"} {
+		"giveback", "enqueue", "take", "done"} {
 		if scripts[name].after == 0 {
 			t.Errorf("%s was not called", name)
 		}

@@ -49,11 +49,11 @@ func TestAShardedLaneIsOneLaneOnAllMasters(t *testing.T) {
 	dying := startWorker(t, url, "--concurrency", "50")
 	startWorker(t, url, "--concurrency", "50")
 	eventually(t, long, func() bool { return linesOf(out) > 300 }, "some are done")
+	dying.kill()
+	first.kill()
 	if peak := service.peak.Load(); peak > limit {
 		t.Errorf("%d requests were in flight at once, of a lane with a limit of %d", peak, limit)
 	}
-	dying.kill()
-	first.kill()
 	producer(t, url, "lane", lane, "--shards", "5", "--limit", "0").exits(t, 0)
 	again := run()
 	eventually(t, long, func() bool { return linesOf(out) > 900 || !again.running() }, "more are done")

@@ -113,20 +113,21 @@ func (f *Feeder) without(ctx context.Context, tasks []task) ([]task, error) {
 }
 
 // have tells of n seqs which have an outcome. The chunk past what an earlier life had read is
-// asked for once, whatever the parts that it is read in now.
+// asked for once, whatever the parts that it is read in now, where none of a part had one:
+// what was done since is recognised when it comes to a worker.
 func (f *Feeder) have(ctx context.Context, from int64, n int) (have []bool, err error) {
 	past := from - f.found.Upto
 	switch {
-	case past >= 0 && f.past != nil:
-		return f.past[past:], nil
-	case past == 0:
+	case past >= 0 && f.past != nil && !slices.Contains(f.past[past:][:n], true):
+		return f.past[past:][:n], nil
+	case past == 0 && f.past == nil:
 		n = 2 * chunk // where the last part of it may end
 	}
 	err = f.insist(ctx, func() (err error) {
 		have, err = f.ledger.Have(ctx, f.opts.Name, from, n)
 		return err
 	})
-	if past == 0 {
+	if past == 0 && f.past == nil {
 		f.past = have
 	}
 	return have, err

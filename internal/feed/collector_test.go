@@ -94,9 +94,10 @@ func TestScriptsThatRedisForgotAreLoadedAgain(t *testing.T) {
 // What is enqueued together lies in Redis as if asynq had enqueued it.
 func TestATaskIsAsAsynqWouldHaveIt(t *testing.T) {
 	both(t, func(t *testing.T, b *bench) {
+		due := time.Now().Add(time.Hour)
 		for what, options := range map[string][]asynq.Option{
 			"now":   {asynq.MaxRetry(3), asynq.Timeout(time.Minute)},
-			"later": {asynq.MaxRetry(3), asynq.ProcessAt(time.Now().Add(time.Hour))},
+			"later": {asynq.MaxRetry(3), asynq.ProcessAt(due)},
 		} {
 			b.rdb.FlushAll(t.Context())
 			c := newCollector(b.rdb, queue.Normal)
@@ -136,7 +137,7 @@ func (b *bench) all() map[string]string {
 		case "list":
 			value = b.rdb.LRange(ctx, key, 0, -1).Val()
 		case "zset":
-			value = b.rdb.ZRange(ctx, key, 0, -1).Val()
+			value = fmt.Sprint(b.rdb.ZRangeWithScores(ctx, key, 0, -1).Val())
 		case "set":
 			value = b.rdb.SMembers(ctx, key).Val()
 		default:

@@ -62,6 +62,36 @@ func TestWhatRanPastTheCheckpointIsNotEnqueuedAgain(t *testing.T) {
 	})
 }
 
+// The same where the chunk is read in parts; and what has lost its outcome since, as a
+// failover may make it, is enqueued again.
+func TestWhatRanPastTheCheckpointIsLookedForInParts(t *testing.T) {
+	both(t, func(t *testing.T, b *bench) {
+		ctx, dying := b.dieBefore(1)
+		f := b.feeder(numbered(20), 20)
+		f.ledger = batch.NewLedger(dying)
+		if err := f.Run(ctx); !errors.Is(err, errDied) {
+			t.Fatal(err)
+		}
+		b.wantPending(ids(0, 20)...)
+		b.done(1, 4, 5, 11, 12)
+		b.gone(7)
+		f = b.feeder(numbered(20), 20)
+		f.opts.Ahead = func() int64 {
+			if f.next > 0 { // what there was has been looked for
+				b.rdb.SetBit(t.Context(), "weir:{b}:bits:0", 12, 0)
+			}
+			return f.next + 2
+		}
+		if err := f.Run(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		want := slices.DeleteFunc(ids(0, 20), func(id string) bool {
+			return slices.Contains([]string{"b:1", "b:4", "b:5", "b:7", "b:11", "b:12"}, id)
+		})
+		b.wantPending(append(want, "b:7", "b:12")...)
+	})
+}
+
 func TestAResumedBatchSkipsOutcomesAndFillsGaps(t *testing.T) {
 	both(t, func(t *testing.T, b *bench) {
 		src := numbered(20)

@@ -31,8 +31,8 @@ type Enqueues struct {
 func NewEnqueues(p Priority) *Enqueues {
 	return &Enqueues{priority: p, now: together.NewCalls(func(queue string) *together.Call {
 		return &together.Call{
-			Keys: []string{p.List(queue)},
-			Args: []any{TaskPrefix(queue), p.recorded(), WakeChannel, p.notice(queue)},
+			Keys: []string{p.List(queue), TaskPrefix(queue)},
+			Args: []any{p.recorded(), WakeChannel, p.notice(queue)},
 		}
 	})}
 }
@@ -55,9 +55,9 @@ func (e *Enqueues) Add(keys []string, args []any) error {
 	return nil
 }
 
-// Send enqueues them, those of a queue in the order they were added, and wakes the gates
-// for those that may be run now. What was enqueued before is left alone: after an error all
-// may be added and sent again.
+// Send enqueues them, those of a queue in the order they were added unless Redis forgets the
+// script meanwhile, and wakes the gates for those that may be run now. What was enqueued
+// before is left alone: after an error all may be added and sent again.
 func (e *Enqueues) Send(ctx context.Context, rdb redis.UniversalClient) error {
 	calls := e.now.Run(ctx, rdb, enqueueScript)
 	if len(e.later) > 0 {

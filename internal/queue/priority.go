@@ -91,7 +91,7 @@ func (p Priority) notice(queues ...string) string {
 	return text + ":" + p.String()
 }
 
-// ParseNotice reads what Wake has said.
+// ParseNotice reads what Wake and an enqueue have said.
 func ParseNotice(text string) (queues []string, p Priority, err error) {
 	queues = strings.Split(text, "\n")
 	last := &queues[len(queues)-1]
