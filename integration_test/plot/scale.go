@@ -58,7 +58,7 @@ func drawScale(in io.Reader, out io.Writer) error {
 		}
 		rows = append(rows, row)
 	}
-	tiles := draw.Tiles{Rows: len(rows), Cols: len(scaleDrawn), PadX: 5 * vg.Millimeter, PadY: 5 * vg.Millimeter, PadTop: 3 * vg.Millimeter, PadRight: 5 * vg.Millimeter}
+	tiles := draw.Tiles{Rows: len(rows), Cols: len(scaleDrawn), PadX: 5 * vg.Millimeter, PadY: 5 * vg.Millimeter, PadTop: 3 * vg.Millimeter, PadLeft: 3 * vg.Millimeter, PadRight: 5 * vg.Millimeter}
 	return write(out, rows, tiles, 18*vg.Centimeter, vg.Length(len(rows))*5*vg.Centimeter)
 }
 
@@ -85,5 +85,17 @@ func scalePanel(lines [][]string, column int, c color.Color) (*plot.Plot, error)
 	p.Add(plotter.NewGrid(), line, dots)
 	p.X.Scale, p.X.Tick.Marker = plot.LogScale{}, ticks
 	p.Y.Min, p.Y.Max = 0, 1.2*p.Y.Max
+	p.Y.Tick.Marker = plot.TickerFunc(wholeTicks)
 	return p, nil
+}
+
+// wholeTicks are labelled by whole numbers.
+func wholeTicks(low, high float64) []plot.Tick {
+	ticks := plot.DefaultTicks{}.Ticks(low, high)
+	for i := range ticks {
+		if !ticks[i].IsMinor() {
+			ticks[i].Label = strconv.FormatFloat(ticks[i].Value, 'f', 0, 64)
+		}
+	}
+	return ticks
 }
