@@ -34,12 +34,13 @@ var (
 var ofAnyKind = []string{"DEL", "EXISTS", "EXPIREAT", "PERSIST", "PEXPIRE", "PEXPIREAT", "PTTL", "TYPE"}
 
 // kindsOf are the kinds of KEYS that no command in a script tells, since they have another name
-// there or may be of any: H(ash), L(ist), Z(set), G(et) for a string.
+// there or may be of any: H(ash), L(ist), Z(set), G(et) for a string, P(refix) of tasks' keys.
 var kindsOf = map[string]map[int]string{
 	"doctor/lua/rights.lua":    {1: "G"},
 	"gate/lua/take.lua":        {2: "G"},
 	"lane/lua/retire.lua":      {1: "G", 2: "H", 3: "G", 4: "G", 5: "Z"},
 	"queue/lua/close.lua":      {3: "H"},
+	"queue/lua/enqueue.lua":    {2: "P"},
 	"queue/lua/forward.lua":    {2: "L", 3: "L", 4: "L"},
 	"queue/lua/giveback.lua":   {4: "L", 5: "L", 6: "L"},
 	"queue/lua/park.lua":       {2: "Z", 3: "L", 4: "L", 5: "L"},
@@ -169,6 +170,10 @@ func FuzzScripts(f *testing.F) {
 		var keys []string
 		for i, kind := range s.kinds {
 			key := fmt.Sprintf("weir:{x}:key%d", i+1)
+			if kind == "P" { // under which nothing lies
+				keys = append(keys, "asynq:{x}:t:")
+				continue
+			}
 			keys = append(keys, key)
 			if wrong>>i&1 == 1 {
 				kind = "G"
