@@ -6,12 +6,15 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"regexp"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/weir-tasks/weir/internal/conn/conntest"
+	"github.com/weir-tasks/weir/internal/lane"
 )
 
 // narrow is a service that answers so many at once in 50 ms, and refuses others.
@@ -91,7 +94,7 @@ func TestAnOperatorsWordHolds(t *testing.T) {
 	}
 	lane("--pause").exits(t, 0)
 	time.Sleep(time.Second) // what is promised
-	eventually(t, long, func() bool { return s.in.Load() == 0 }, "what was in flight is answered")
+	eventually(t, 5*time.Second, func() bool { return s.in.Load() == 0 }, "what was in flight is answered")
 	before := s.ok.Load()
 	if out := lane().exits(t, 0).stdout; !strings.Contains(out, "paused by the operator") {
 		t.Errorf("shown is %s", out)
@@ -101,7 +104,7 @@ func TestAnOperatorsWordHolds(t *testing.T) {
 		t.Errorf("%d calls while it was paused", s.ok.Load()-before)
 	}
 	lane("--resume", "--rate", "20/s").exits(t, 0)
-	eventually(t, long, func() bool { return s.ok.Load() > before }, "it goes on")
+	eventually(t, 5*time.Second, func() bool { return s.ok.Load() > before }, "it goes on")
 	before, began := s.ok.Load(), time.Now()
 	time.Sleep(5 * time.Second)
 	if rate := float64(s.ok.Load()-before) / time.Since(began).Seconds(); rate > 26 {
@@ -112,6 +115,31 @@ func TestAnOperatorsWordHolds(t *testing.T) {
 	lane("--pause", "--resume").exits(t, 2)
 	producer(t, redisURL, "lane", "nobody").exits(t, 2).says(t, "no such lane")
 	producer(t, redisURL, "lane", "a:b").exits(t, 2).says(t, "must match")
+}
+
+// Of a service that refuses some of what it gets, an operator sees limit, latency and errors, and
+// an autoscaler that its lane, not the worker, is what holds.
+func TestLanesAreWatched(t *testing.T) {
+	t.Parallel()
+	s := newNarrow(t, 3)
+	url := conntest.Server(t).URL()
+	w := startWorker(t, url, "--concurrency", "20", "--http", "127.0.0.1:0")
+	startProducer(t, url, "run", "http", "--repeat", "1000000", "--window", "500", "--payload", fmt.Sprintf(`{"url":"%s/{n}"}`, s.URL))
+	p := startProducer(t, url, "lanes", "--watch")
+	row := `(?m)^` + s.lane(t) + ` +open +1 +1 +\d+ +\d+ +\d+ +\d+ +- +`
+	usual, failing := regexp.MustCompile(row+`[\d.]+ x [\d.]+ ms +[\d.]+% +\S`), regexp.MustCompile(row+`.* ([1-9]\d*|0)\.[1-9]% `)
+	p.until(p.stdout, func(text string) bool {
+		return usual.MatchString(text) && failing.MatchString(text) && strings.Count(text, "LANE ") > 1
+	}, "rows with everything")
+	p.signal(syscall.SIGINT)
+	p.wait().exits(t, 0)
+
+	at := "http://" + metricsAddr(t, w) + "/autoscale"
+	eventually(t, long, func() bool { // a signal is kept for five seconds
+		var signal lane.Signal
+		must(t, json.Unmarshal([]byte(get(t, at)), &signal))
+		return signal.Wanted == 1 && signal.Workers == 1 && signal.Slots == 20 && signal.Backlog > 0 && len(signal.Lanes) == 1 && signal.Lanes[0].Lane == s.lane(t)
+	}, "one worker is enough, whatever waits")
 }
 
 // A lane whose configuration somebody broke is named with what helps, and that helps.

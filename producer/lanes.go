@@ -68,12 +68,12 @@ func printLanes(w io.Writer, all []*lane.Overview, asJSON bool, cluster lane.Clu
 		return nil
 	}
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "LANE\tSTATE\tWEIGHT\tSHARDS\tLIMIT\tIN FLIGHT\tPENDING\tLATER\tRATE\tLATENCY\tWAITS FOR")
+	fmt.Fprintln(t, "LANE\tSTATE\tWEIGHT\tSHARDS\tLIMIT\tIN FLIGHT\tPENDING\tLATER\tRATE\tLATENCY\tERRORS\tWAITS FOR")
 	for _, o := range all {
 		j := o.Line(cluster)
-		limit, rate, latency := "-", "-", "-"
+		limit, rate, latency, failing := "-", "-", "-", "-"
 		if o.Governed != nil {
-			limit = fmt.Sprint(j.Limit)
+			limit, failing = fmt.Sprint(j.Limit), fmt.Sprintf("%.1f%%", 100*j.Errors)
 		}
 		if j.Rate > 0 {
 			rate = fmt.Sprintf("%.4g/s", j.Rate)
@@ -81,7 +81,7 @@ func printLanes(w io.Writer, all []*lane.Overview, asJSON bool, cluster lane.Clu
 		if j.BaseMS > 0 {
 			latency = fmt.Sprintf("%.3g x %.3g ms", j.Ratio, j.BaseMS)
 		}
-		fmt.Fprintf(t, "%s\t%s\t%d\t%d\t%s\t%d\t%d\t%d\t%s\t%s\t%s\n", j.Lane, j.State, j.Weight, j.Shards, limit, j.Active, j.Pending, j.Later, rate, latency, j.Waits)
+		fmt.Fprintf(t, "%s\t%s\t%d\t%d\t%s\t%d\t%d\t%d\t%s\t%s\t%s\t%s\n", j.Lane, j.State, j.Weight, j.Shards, limit, j.Active, j.Pending, j.Later, rate, latency, failing, j.Waits)
 	}
 	return t.Flush()
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
 	"time"
 
@@ -209,7 +210,7 @@ func (g *governing) tell(name string, grant governor.Grant) {
 	if state == governor.Open {
 		g.log.Info(fmt.Sprintf("lane %s limit %d -> %d: %s", name, grant.From, grant.Limit, grant.Why))
 	} else {
-		g.log.Info(fmt.Sprintf("lane %s %v: %s", name, grant.State, grant.Why))
+		g.log.Info(fmt.Sprintf("lane %s %v: %s", name, grant.State, strings.TrimPrefix(grant.Why, "outage: ")))
 	}
 }
 

@@ -364,7 +364,7 @@ func TestLogLinesAreFew(t *testing.T) {
 		{0, governor.Grant{From: 100, Limit: 75, Why: "overload 3%"}, "lane a limit 100 -> 75: overload 3%"},
 		{time.Second, governor.Grant{State: governor.Paused, Why: "the service asked to wait 9 s"}, "lane a paused: the service asked to wait 9 s"},
 		{time.Second, governor.Grant{State: governor.Paused, Why: "the service asked to wait 9 s"}, ""},
-		{time.Second, governor.Grant{State: governor.Outage, Why: "outage: 3 of 3 failed"}, "lane a outage: outage: 3 of 3 failed"},
+		{time.Second, governor.Grant{State: governor.Outage, Why: "outage: 3 of 3 failed"}, "lane a outage: 3 of 3 failed"},
 		{time.Second, governor.Grant{State: governor.Probing, Why: "outage: 1 of 1 failed"}, ""},
 		{time.Second, governor.Grant{From: 0, Limit: 4, Why: "recovered, ramp to 42"}, "lane a limit 0 -> 4: recovered, ramp to 42"},
 	} {

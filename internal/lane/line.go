@@ -19,6 +19,7 @@ type Line struct {
 	Rate     float64   `json:"rate"`
 	BaseMS   float64   `json:"base_ms"`
 	Ratio    float64   `json:"latency_ratio"`
+	Errors   float64   `json:"errors"` // the share of calls that met overload, or nobody
 	PauseMS  int64     `json:"pause_ms"`
 	Why      string    `json:"why"`
 	Waits    string    `json:"waits"`
@@ -52,7 +53,7 @@ func (o *Overview) Line(cluster Cluster) Line {
 	}
 	if g := o.Governed; g != nil {
 		l.Governed, l.State, l.Limit, l.Workers, l.Rate = true, g.State.String(), g.Limit, g.Workers, g.Rate
-		l.BaseMS, l.Ratio, l.PauseMS, l.Why = float64(g.Base.Microseconds())/1000, g.Ratio, g.Wait.Milliseconds(), g.Why
+		l.BaseMS, l.Ratio, l.PauseMS, l.Why, l.Errors = float64(g.Base.Microseconds())/1000, g.Ratio, g.Wait.Milliseconds(), g.Why, g.Errors
 	}
 	if o.Config.Paused { // the governor of an idle lane has not heard of it
 		l.State = governor.Held.String()

@@ -36,7 +36,7 @@ const (
 	watched = 10 * time.Minute
 
 	lookedAt  = 5000 // lanes in a round
-	retiredIn = 500
+	retiredIn = 2000
 )
 
 // Sweep removes lanes that have been idle and empty for some minutes, until ctx ends: the

@@ -185,6 +185,9 @@ func configOf(lane string, cmd *redis.MapStringStringCmd) (Config, error) {
 }
 
 func parseConfig(h map[string]string) (Config, error) {
+	if f, err := strconv.ParseFloat(h["format"], 64); err == nil && f > Format {
+		return Config{}, ErrNewer
+	}
 	num := make(map[string]float64, len(h))
 	for k, v := range h {
 		f, err := strconv.ParseFloat(v, 64)
@@ -192,9 +195,6 @@ func parseConfig(h map[string]string) (Config, error) {
 			return Config{}, fmt.Errorf("%w: %s is %q", ErrConfig, k, v)
 		}
 		num[k] = f
-	}
-	if num["format"] > Format {
-		return Config{}, ErrNewer
 	}
 	c := Config{Max: int(num["max"]), Min: int(num["min"]), Limit: int(num["limit"]),
 		Rate: num["rate"], Burst: int(num["burst"]), Paused: num["paused"] != 0}

@@ -22,6 +22,7 @@ type View struct {
 	Workers  int
 	Why      string        // the last change, in words
 	Ago      time.Duration // when that was
+	Errors   float64       // the share of calls that met overload, or nobody, in about the last 10 s
 }
 
 // Look returns how a lane is, and whether it has been governed at all in the last hour.
@@ -40,7 +41,7 @@ func parseView(lane string, cmd *redis.Cmd) (View, bool, error) {
 	f := &fields{reply: reply}
 	v := View{Limit: int(f.int()), State: State(f.int()), Rate: f.milli(), Base: time.Duration(f.int()) * time.Microsecond,
 		Ratio: f.milli(), Wait: f.ms(), InFlight: int(f.int()), Wants: int(f.int()), Workers: int(f.int()),
-		Why: f.text(), Ago: f.ms()}
+		Why: f.text(), Ago: f.ms(), Errors: f.milli()}
 	if f.err != nil {
 		return View{}, false, fmt.Errorf("look at lane %q: %w", lane, f.err)
 	}

@@ -378,7 +378,7 @@ func (m *model) learnRate(after float64) {
 	}
 	m.refused, m.after = refused, math.Max(after, m.after/2)
 	m.minR, m.lastEv, m.okS, m.nextR, m.rB = m.R, now, 0, now+after+m.rH, 1
-	m.why = fmt.Sprintf("the service asked to wait %.0f s", after)
+	m.why = fmt.Sprintf("the service asked to wait %.0f s; rate %.1f -> %.1f/s", after, refused, m.R)
 }
 
 func (m *model) decideState(allBusy int) {

@@ -518,6 +518,13 @@ func TestWhatANewerVersionWroteIsRefused(t *testing.T) {
 		if err := Configure(l.ctx, l.rdb, "x", Config{Max: 3}); !errors.Is(err, ErrNewer) {
 			t.Errorf("configure: %v", err)
 		}
+		l.rdb.HSet(l.ctx, configKey("x"), "max", "auto") // which that version may know
+		if _, err := syncAt(l.ctx, l.rdb, "x", Report{Worker: "a"}, l.now); !errors.Is(err, ErrNewer) {
+			t.Errorf("sync: %v", err)
+		}
+		if err := Configure(l.ctx, l.rdb, "x", Config{Max: 3}); !errors.Is(err, ErrNewer) {
+			t.Errorf("configure: %v", err)
+		}
 		l.rdb.Del(l.ctx, configKey("x"))
 		l.rdb.HSet(l.ctx, configKey("x"), "max", "plenty")
 		if _, err := syncAt(l.ctx, l.rdb, "x", Report{Worker: "a"}, l.now); !errors.Is(err, ErrConfig) {
@@ -549,6 +556,42 @@ func TestSyncByRedisOwnClockAndLook(t *testing.T) {
 			if ttl := l.rdb.PTTL(l.ctx, key).Val(); ttl < 59*time.Minute || ttl > time.Hour {
 				t.Errorf("%s lives for %v", key, ttl)
 			}
+		}
+	})
+}
+
+// What was met is told for some seconds, and fades.
+func TestALookTellsTheShareOfErrors(t *testing.T) {
+	onBoth(t, func(l *lab) {
+		errors := func() float64 {
+			v, ok, err := Look(l.ctx, l.rdb, "x")
+			if err != nil || !ok {
+				t.Fatal(ok, err)
+			}
+			return v.Errors
+		}
+		g := l.sync("a")
+		if is := errors(); is != 0 {
+			t.Errorf("of no calls %v", is)
+		}
+		reports := func(ok, overloads int) {
+			l.now += 0.25
+			g = l.sync("a", knows(g.Epoch), func(r *Report) {
+				for range ok {
+					r.Samples.Add(50 * time.Millisecond)
+				}
+				r.Answered, r.Overloads = ok, overloads
+			})
+		}
+		reports(6, 2)
+		if is := errors(); is != 0.25 {
+			t.Errorf("of 8 calls 2 were refused: %v", is)
+		}
+		for range 160 { // 40 s
+			reports(6, 0)
+		}
+		if is := errors(); is > 0.001 {
+			t.Errorf("40 s later: %v", is)
 		}
 	})
 }

@@ -25,6 +25,7 @@ local TURN = 2                 -- for how long an extra permit stays with one wo
 local KEEP = 3600              -- for how long an idle lane is remembered
 local LO, HI = 1.08, 1.12      -- latency against the baseline: grow below, shrink above
 local LOOKS, LOOK = 150, 2.5   -- replies and seconds between two looks above a ceiling, at most
+local SEEN_FOR = 10
 local OPEN, OUTAGE, PROBING, PAUSED, HELD = 0, 1, 2, 3, 4
 local HAS, WANTS, BUSY, ENDS, EXTRA, BARRED, SLOTS, SEEN = 1, 2, 3, 4, 5, 6, 7, 8
 
@@ -52,9 +53,9 @@ local cfg = {}
 local fields = {'format', 'max', 'min', 'limit', 'rate', 'burst', 'paused'}
 for i, v in ipairs(redis.call('HMGET', KEYS[3], unpack(fields))) do
   cfg[fields[i]] = v and tonumber(v) or 0
+  if i == 1 and cfg.format > VERSION then return redis.error_reply('NEWER the lane was configured by a newer weir') end
   if v and not tonumber(v) then return redis.error_reply('CONFIG ' .. fields[i] .. ' of the lane is no number') end
 end
-if cfg.format > VERSION then return redis.error_reply('NEWER the lane was configured by a newer weir') end
 
 -- ---- the state
 
@@ -75,6 +76,8 @@ local function fresh(limit, rate)
     R = rate, cfgR = 0, minR = 0, tat = 0, pause = 0, pEnd = 0, okS = 0, lastEv = 0, nextR = 0, rH = 20, rB = 1,
     okRate = 0, okT = now, okN = 0, hdrT = 0, rl = 0, guess = 0, refused = 0, after = 0,
     learn = 0, held = 0, again = 0, why = 'new', whyT = now,
+    -- for people: replies and overloads of about the last SEEN_FOR seconds
+    eN = 0, eO = 0,
   }
 end
 
@@ -89,6 +92,7 @@ elseif now < s.act - LEASE then
 end
 s.clean, s.cutT = s.clean or 0, s.cutT or 0 -- an earlier weir did not have them
 s.prbT, s.prbH = s.prbT or 0, s.prbH or 15
+s.eN, s.eO = s.eN or 0, s.eO or 0
 now = max(now, s.act)
 local interval = max(INTERVAL, PER_WORKER * s.wn)
 local lease = max(LEASE, 4 * interval)
@@ -143,6 +147,8 @@ if lapsed then -- nobody has a lease: for a while everyone keeps what he has
   s.learn, s.lastOK = now + 2 * interval, now
   new_round()
 end
+local fade = exp((s.act - now) / SEEN_FOR)
+s.eN, s.eO = fade * s.eN + n, fade * s.eO + ov
 s.act = now
 
 -- ---- the report
@@ -201,7 +207,7 @@ local function learn_rate()
   end
   s.refused, s.after = refused, max(after, s.after / 2)
   s.minR, s.lastEv, s.okS, s.nextR, s.rB = s.R, now, 0, now + after + s.rH, 1
-  why = string.format('the service asked to wait %.0f s', after)
+  why = string.format('the service asked to wait %.0f s; rate %.1f -> %.1f/s', after, refused, s.R)
 end
 
 if left >= 0 and reset > 0.05 then

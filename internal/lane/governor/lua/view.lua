@@ -2,7 +2,7 @@
 -- KEYS[1] weir:{LANE}:flow  (string: the governor's state, packed)
 -- ARGV[1] the time (s), only in tests; all time is Redis' own
 -- Returns {} for a lane without a state, else {limit, state, the lane's rate (1/1000 s), base (us), ratio (1/1000),
--- wait (ms), in flight, wanted, workers, why, how long ago (ms)}. States are those of sync.lua.
+-- wait (ms), in flight, wanted, workers, why, how long ago (ms), overload's share (1/1000)}. States are those of sync.lua.
 -- Errors: NEWER when a newer weir wrote the state.
 -- Retry: reads only.
 local raw = redis.call('GET', KEYS[1])
@@ -28,5 +28,6 @@ elseif s.st == 1 then
 elseif now < s.pause then
   state, wait = 3, s.pause - now
 end
+local eN, eO = s.eN or 0, s.eO or 0
 return {math.floor(s.L), state, milli(s.R), math.floor(s.base * 1e6), milli(s.rr), milli(math.max(0, wait)),
-  busy, wants, workers, s.why, milli(now - s.whyT)}
+  busy, wants, workers, s.why, milli(now - s.whyT), milli(eO / math.max(1e-9, eN + eO))}
