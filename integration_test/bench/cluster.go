@@ -23,9 +23,9 @@ const (
 	clusterSlots = 16384
 )
 
-// onCluster measures on a Cluster, empty at first, with the lane of all tasks spread over so
-// many queues.
-func onCluster(shards int, do func(*bench, int64) (sample, error)) func(*bench, int64) (sample, error) {
+// onCluster measures on a Cluster, empty at first, with the lane of all tasks spread over
+// its shards.
+func onCluster(do func(*bench, int64) (sample, error)) func(*bench, int64) (sample, error) {
 	return func(b *bench, n int64) (s sample, err error) {
 		c, err := b.startCluster()
 		if err == nil {

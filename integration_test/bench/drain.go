@@ -145,15 +145,11 @@ func (b *bench) drainFed(workers int, l load) (sample, error) {
 	return s, errors.Join(err, feeder.wait())
 }
 
-func drainRaw(b *bench, n int64) (sample, error) { return drainRawBy(1)(b, n) }
-
-func drainRawBy(workers int) func(*bench, int64) (sample, error) {
-	return func(b *bench, n int64) (sample, error) {
-		if err := b.run("asynq-enqueue", n, 0, senders); err != nil {
-			return nil, err
-		}
-		return b.drain(n, n/10, b.leftRaw, workers, "asynq-worker", slots)
+func drainRaw(b *bench, n int64) (sample, error) {
+	if err := b.run("asynq-enqueue", n, 0, senders); err != nil {
+		return nil, err
 	}
+	return b.drain(n, n/10, b.leftRaw, 1, "asynq-worker", slots)
 }
 
 // enqueueOurs has the producer enqueue a file of n lines.

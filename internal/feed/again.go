@@ -117,17 +117,17 @@ func (f *Feeder) without(ctx context.Context, tasks []task) ([]task, error) {
 // what was done since is recognised when it comes to a worker.
 func (f *Feeder) have(ctx context.Context, from int64, n int) (have []bool, err error) {
 	past := from - f.found.Upto
-	switch {
-	case past >= 0 && f.past != nil && !slices.Contains(f.past[past:][:n], true):
-		return f.past[past:][:n], nil
-	case past == 0 && f.past == nil:
+	first := past == 0 && f.past == nil
+	if first {
 		n = 2 * chunk // where the last part of it may end
+	} else if past >= 0 && f.past != nil && !slices.Contains(f.past[past:][:n], true) {
+		return f.past[past:][:n], nil
 	}
 	err = f.insist(ctx, func() (err error) {
 		have, err = f.ledger.Have(ctx, f.opts.Name, from, n)
 		return err
 	})
-	if past == 0 && f.past == nil {
+	if first {
 		f.past = have
 	}
 	return have, err

@@ -19,7 +19,7 @@ type Line struct {
 	Rate     float64   `json:"rate"`
 	BaseMS   float64   `json:"base_ms"`
 	Ratio    float64   `json:"latency_ratio"`
-	Errors   float64   `json:"errors"` // the share of calls that met overload, or nobody
+	Errors   float64   `json:"errors"` // the share of calls that were refused, or not answered
 	PauseMS  int64     `json:"pause_ms"`
 	Why      string    `json:"why"`
 	Waits    string    `json:"waits"`

@@ -276,7 +276,6 @@ func TestABrokenRunIsFound(t *testing.T) {
 	}
 }
 
-// Work that comes late is nobody's fault while there is nobody to do it.
 // What is about to expire does not stay.
 func TestTheLastMomentOfALeaseIsFine(t *testing.T) {
 	t.Parallel()
@@ -288,6 +287,7 @@ func TestTheLastMomentOfALeaseIsFine(t *testing.T) {
 	}
 }
 
+// Work that comes late is nobody's fault while there is nobody to do it.
 func TestNoWorkIsExpectedOfAllWhoWereHit(t *testing.T) {
 	t.Parallel()
 	for _, hit := range []string{"redis", "worker-0", "producer-0"} {

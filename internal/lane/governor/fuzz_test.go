@@ -19,7 +19,7 @@ func FuzzReport(f *testing.F) {
 		retryAfter, age int64, remaining int, reset int64) {
 		c.FlushAll(t.Context())
 		r := Report{
-			Worker: worker, Epoch: epoch, Wants: abs(wants), InFlight: abs(inFlight), Slots: abs(slots), Answered: abs(answered),
+			Worker: worker, Epoch: epoch, Wants: abs(wants), InFlight: abs(inFlight), Slots: abs(slots), Answered: abs(answered), Refused: abs(slots),
 			RetryAfter: time.Duration(retryAfter), Age: time.Duration(age), Remaining: remaining, Reset: time.Duration(reset),
 		}
 		for _, latency := range []float64{took, took + spread} {

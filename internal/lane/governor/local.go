@@ -196,6 +196,9 @@ func (l *Local) Done(now time.Time, r Result) (urgent bool) {
 		l.report.Remaining, l.resets = r.Remaining, now.Add(r.Reset)
 	}
 	bad := r.Outcome == Overload || r.Outcome == Throttled || r.Outcome == Timeout
+	if bad {
+		l.report.Refused++
+	}
 	switch {
 	case bad && r.RetryAfter > 0 && r.Outcome != Timeout:
 		l.throttled(now, r)
@@ -369,6 +372,7 @@ func (l *Local) Lost(now time.Time, r Report) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.report.Answered += r.Answered
+	l.report.Refused += r.Refused
 	if r.RetryAfter > 0 {
 		if asked := l.sent.Add(-r.Age); l.report.RetryAfter == 0 || asked.After(l.asked) {
 			l.asked = asked

@@ -158,7 +158,7 @@ func TestOverloadOfAnEarlierEpochIsNotCounted(t *testing.T) {
 	l.Done(at(0.3), Result{Outcome: Overload, Started: at(0.1)})
 	l.Done(at(0.3), Result{Outcome: OK, Started: at(0.28), Latency: 20 * time.Millisecond}) // not settled
 	r := l.Report(at(0.4), 4)
-	if r.Overloads != 0 || r.Samples.N != 0 || r.Answered != 1 || r.Epoch != 2 {
+	if r.Overloads != 0 || r.Samples.N != 0 || r.Answered != 1 || r.Refused != 2 || r.Epoch != 2 {
 		t.Errorf("%+v", r)
 	}
 }
@@ -169,7 +169,7 @@ func TestCancelledSaysNothing(t *testing.T) {
 	if l.Done(at(5), Result{Outcome: Cancelled, Started: at(0.1), RetryAfter: time.Hour}) {
 		t.Error("urgent")
 	}
-	if r := l.Report(at(5), 1); r.Answered+r.Overloads+r.Samples.N != 0 || r.RetryAfter != 0 || r.InFlight != 0 {
+	if r := l.Report(at(5), 1); r.Answered+r.Refused+r.Overloads+r.Samples.N != 0 || r.RetryAfter != 0 || r.InFlight != 0 {
 		t.Errorf("%+v", r)
 	}
 }
@@ -185,7 +185,7 @@ func TestRetryAfterPausesHereAtOnce(t *testing.T) {
 		t.Error(why)
 	}
 	r := l.Report(at(0.2), 4)
-	if r.RetryAfter != 3*time.Second || r.Age != 100*time.Millisecond || r.Overloads != 0 {
+	if r.RetryAfter != 3*time.Second || r.Age != 100*time.Millisecond || r.Overloads != 0 || r.Refused != 1 {
 		t.Errorf("%+v", r)
 	}
 	g := open(4)

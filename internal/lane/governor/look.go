@@ -22,7 +22,7 @@ type View struct {
 	Workers  int
 	Why      string        // the last change, in words
 	Ago      time.Duration // when that was
-	Errors   float64       // the share of calls that met overload, or nobody, in about the last 10 s
+	Errors   float64       // the share of calls that were refused, or not answered, in about the last 10 s
 }
 
 // Look returns how a lane is, and whether it has been governed at all in the last hour.

@@ -65,7 +65,9 @@ type Report struct {
 	Slots    int
 	Unused   int // tokens it has not used
 
-	Answered int // replies that were no overload, of requests of any epoch
+	// Of requests of any epoch: replies that were no overload; and refusals, with those that
+	// nobody answered, for people to see.
+	Answered, Refused int
 
 	// Of requests of Epoch:
 	Samples    Samples
@@ -175,7 +177,7 @@ func (r Report) args() []any {
 	sec := func(d time.Duration) string { return float(d.Seconds()) }
 	return []any{r.Worker, r.Epoch, r.Wants, r.InFlight, r.Slots, r.Unused, r.Answered,
 		r.Samples.N, r.Overloads, float(r.Samples.Sum), float(r.Samples.Squares), r.Samples.String(),
-		sec(r.RetryAfter), sec(r.Age), r.Remaining, sec(r.Reset)}
+		sec(r.RetryAfter), sec(r.Age), r.Remaining, sec(r.Reset), r.Refused}
 }
 
 // float without an exponent, which the embedded Redis' Lua cannot read.

@@ -574,13 +574,13 @@ func TestALookTellsTheShareOfErrors(t *testing.T) {
 		if is := errors(); is != 0 {
 			t.Errorf("of no calls %v", is)
 		}
-		reports := func(ok, overloads int) {
+		reports := func(ok, refused int) {
 			l.now += 0.25
 			g = l.sync("a", knows(g.Epoch), func(r *Report) {
 				for range ok {
 					r.Samples.Add(50 * time.Millisecond)
 				}
-				r.Answered, r.Overloads = ok, overloads
+				r.Answered, r.Refused = ok, refused
 			})
 		}
 		reports(6, 2)

@@ -9,7 +9,8 @@
 -- latencies  ARGV[11] of their squares (s)  ARGV[12] their histogram, "bucket:count,..."
 -- ARGV[13] the longest Retry-After seen (s), 0 for none  ARGV[14] the age of its request (s)
 -- ARGV[15] requests left of the service's quota, -1 for unknown  ARGV[16] until it is full again (s)
--- ARGV[17] the time (s), only in tests; all time is Redis' own
+-- ARGV[17] of requests of any epoch those that were refused or not answered, since its last report
+-- ARGV[18] the time (s), only in tests; all time is Redis' own
 -- Returns {permits, epoch, settle (ms), tokens (-1: no rate), the lane's rate, the worker's share of it
 -- (1/1000 s), wait (ms), limit, state, base (us), ratio (1/1000), interval (ms), lease (ms), why, limit before}.
 -- why is empty unless this call changed something worth telling.
@@ -25,7 +26,7 @@ local TURN = 2                 -- for how long an extra permit stays with one wo
 local KEEP = 3600              -- for how long an idle lane is remembered
 local LO, HI = 1.08, 1.12      -- latency against the baseline: grow below, shrink above
 local LOOKS, LOOK = 150, 2.5   -- replies and seconds between two looks above a ceiling, at most
-local SEEN_FOR = 10
+local SEEN_FOR = 10            -- how far back the share of errors goes that people see (s)
 local OPEN, OUTAGE, PROBING, PAUSED, HELD = 0, 1, 2, 3, 4
 local HAS, WANTS, BUSY, ENDS, EXTRA, BARRED, SLOTS, SEEN = 1, 2, 3, 4, 5, 6, 7, 8
 
@@ -39,13 +40,14 @@ local pack = codec and codec.pack or cjson.encode
 local unpack_ = codec and codec.unpack or cjson.decode
 
 local clock = redis.call('TIME')
-local now = tonumber(ARGV[17] or '') or clock[1] + clock[2] / 1e6
+local now = tonumber(ARGV[18] or '') or clock[1] + clock[2] / 1e6
 local worker, epoch = ARGV[1], tonumber(ARGV[2])
 local wants, busy, slots = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
 local unused, answered = tonumber(ARGV[6]), tonumber(ARGV[7])
 local n, ov, sum, sum2 = tonumber(ARGV[8]), tonumber(ARGV[9]), tonumber(ARGV[10]), tonumber(ARGV[11])
 local after, age = tonumber(ARGV[13]), tonumber(ARGV[14])
 local left, reset = tonumber(ARGV[15]), tonumber(ARGV[16])
+local errors = tonumber(ARGV[17])
 
 -- ---- what the operator wants
 
@@ -76,7 +78,7 @@ local function fresh(limit, rate)
     R = rate, cfgR = 0, minR = 0, tat = 0, pause = 0, pEnd = 0, okS = 0, lastEv = 0, nextR = 0, rH = 20, rB = 1,
     okRate = 0, okT = now, okN = 0, hdrT = 0, rl = 0, guess = 0, refused = 0, after = 0,
     learn = 0, held = 0, again = 0, why = 'new', whyT = now,
-    -- for people: replies and overloads of about the last SEEN_FOR seconds
+    -- for people: replies and errors of about the last SEEN_FOR seconds
     eN = 0, eO = 0,
   }
 end
@@ -148,7 +150,7 @@ if lapsed then -- nobody has a lease: for a while everyone keeps what he has
   new_round()
 end
 local fade = exp((s.act - now) / SEEN_FOR)
-s.eN, s.eO = fade * s.eN + n, fade * s.eO + ov
+s.eN, s.eO = fade * s.eN + answered, fade * s.eO + errors
 s.act = now
 
 -- ---- the report

@@ -2,7 +2,7 @@
 -- KEYS[1] weir:{LANE}:flow  (string: the governor's state, packed)
 -- ARGV[1] the time (s), only in tests; all time is Redis' own
 -- Returns {} for a lane without a state, else {limit, state, the lane's rate (1/1000 s), base (us), ratio (1/1000),
--- wait (ms), in flight, wanted, workers, why, how long ago (ms), overload's share (1/1000)}. States are those of sync.lua.
+-- wait (ms), in flight, wanted, workers, why, how long ago (ms), the share of errors (1/1000)}. States are those of sync.lua.
 -- Errors: NEWER when a newer weir wrote the state.
 -- Retry: reads only.
 local raw = redis.call('GET', KEYS[1])
