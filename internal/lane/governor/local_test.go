@@ -220,7 +220,7 @@ func TestLostReportTellsOfRetryAfterAgain(t *testing.T) {
 	r := l.Report(at(0.3), 4)
 	l.Lost(at(0.4), r)
 	again := l.Report(at(0.8), 4)
-	if again.RetryAfter != time.Second || again.Age != 700*time.Millisecond {
+	if again.RetryAfter != time.Second || again.Age != 700*time.Millisecond || again.Refused != 1 {
 		t.Errorf("%+v", again)
 	}
 }
