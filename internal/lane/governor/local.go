@@ -340,7 +340,10 @@ func (l *Local) interval() time.Duration {
 func (l *Local) Apply(now time.Time, g Grant) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if !l.granted || g.Epoch != l.grant.Epoch {
+	switch {
+	case !l.granted: // what is in flight already, see Hold, is of this epoch
+		l.settled = now.Add(g.Settle)
+	case g.Epoch != l.grant.Epoch:
 		l.began, l.settled = now, now.Add(g.Settle)
 		l.report.Samples, l.report.Overloads = Samples{}, 0
 	}

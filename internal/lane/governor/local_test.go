@@ -42,6 +42,20 @@ func TestNothingIsTakenBeforeTheFirstGrant(t *testing.T) {
 	}
 }
 
+// A lane may be dead when it is found: what was sent before it was governed tells so.
+func TestRequestsFromBeforeTheFirstGrantCount(t *testing.T) {
+	l := NewLocal("w", 20)
+	l.Hold(4)
+	l.Report(at(0.1), 20)
+	l.Apply(at(0.2), open(4))
+	for range 4 {
+		l.Done(at(5), Result{Outcome: Timeout, Started: at(0), Latency: 5 * time.Second})
+	}
+	if r := l.Report(at(5), 20); r.Overloads != 4 || r.Epoch != 1 {
+		t.Errorf("%+v", r)
+	}
+}
+
 func TestPermitsAreTheGrants(t *testing.T) {
 	l := granted(open(5))
 	take(t, l, 0.1, 3, 3)
