@@ -50,7 +50,8 @@ type model struct {
 	okRate, okT, okN, hdrT                                float64
 	rl                                                    bool
 	guess                                                 float64
-	refused, after                                        float64
+	refused, after, good                                  float64
+	allBusy                                               int
 	learn                                                 float64
 	held                                                  bool
 
@@ -80,7 +81,7 @@ func (m *model) fresh(limit, rate float64) {
 	*m = model{cfg: m.cfg, rep: m.rep, now: now,
 		limit: limit, slowStart: true, act: now, workers: map[string]*modelWorker{}, count: 1,
 		epoch: int64(math.Floor(now * 1000)), ws: now, h: map[int]int{},
-		baseOK: now, rr: 1, hold: 2, boost: 1, lastOK: now, fbOK: now, cool: 0.5, R: rate, rH: 20, rB: 1, okT: now, prbH: 15}
+		baseOK: now, rr: 1, hold: 2, boost: 1, lastOK: now, fbOK: now, cool: 0.5, R: rate, rH: 20, rB: 1, okT: now, prbH: 15, pEnd: now}
 }
 
 func (m *model) newRound() {
@@ -171,6 +172,7 @@ func (m *model) sync(now float64, r Report) Grant {
 	m.act = now
 
 	m.countReport()
+	m.allBusy = allBusy
 	m.quota()
 	m.decideState(allBusy)
 
@@ -312,11 +314,15 @@ func (m *model) quota() {
 	switch {
 	case r.Remaining >= 0 && reset > 0.05:
 		m.hdrT = now
-		if r.Remaining <= 0 {
+		others := 0
+		if reset < 1 {
+			others = m.allBusy
+		}
+		if r.Remaining <= others {
 			m.pause = math.Max(m.pause, now+reset)
 			break
 		}
-		even := 0.98 * float64(r.Remaining) / reset
+		even := 0.98 * float64(r.Remaining-others) / reset
 		if m.R == 0 {
 			m.R = even
 		} else {
@@ -337,7 +343,9 @@ func (m *model) quota() {
 		}
 		step, every := math.Min(most, 0.02*m.rB), math.Max(math.Max(1.25, 8/m.R), m.after/2)
 		if m.guess > 0 {
-			step, every = m.guess, 1.25
+			step, every = m.guess, 1
+		} else if m.rB == 1 {
+			m.good = m.R
 		}
 		m.R *= 1 + step
 		m.capRate()
@@ -349,8 +357,11 @@ func (m *model) learnRate(after float64) {
 	now, refused := m.now, m.R
 	first := math.Max(clampF(5*after, 3, 60), math.Min(60, 40/math.Max(0.2, m.R)))
 	least := 0.7
-	if after <= 1 && m.R < 10 && m.okS < 20 && m.guess == 0 {
+	switch {
+	case after <= 1 && m.R < 10 && m.okS < 20 && m.guess == 0:
 		least = 0.8
+	case m.R >= 10 && now-m.pEnd < 2:
+		least = 0.6
 	}
 	m.guess = 0
 	switch average, paused := m.okS/(now+after-m.pEnd), math.Max(after, m.pEnd-m.lastEv); {
@@ -363,15 +374,21 @@ func (m *model) learnRate(after float64) {
 		if m.okRate == 0 {
 			m.guess = 1
 		}
+		if after >= 5 && now-m.pEnd <= after {
+			m.R, first, m.guess = 0.98*(m.okS+float64(m.allBusy))/(now+after-m.pEnd), 20, 0
+		}
 		m.capRate()
 		m.R = math.Max(0.5, m.R)
 	case paused >= 5 && m.minR >= average:
 		m.R = 0.98 * average
+	case m.good > 0 && m.R > m.good && m.R < 1.4*m.good:
+		m.R = m.good + 0.1*(m.R-m.good)
+		m.good = m.R
 	default:
-		m.R = clampF(math.Sqrt(average*m.R), least*m.R, 0.95*m.R)
+		m.R, m.good = clampF(math.Sqrt(average*m.R), least*m.R, 0.95*m.R), 0
 	}
 	m.R = math.Max(0.2, m.R)
-	if refused > 0.85*m.refused && refused < 1.15*m.refused {
+	if refused > 0.75*m.refused && refused < 1.25*m.refused {
 		m.rH = math.Min(120, 1.5*math.Max(m.rH, first))
 	} else {
 		m.rH = first
@@ -678,7 +695,7 @@ func (m *model) cutOverload(elapsed, share float64) {
 		m.hold = 2
 	}
 	m.set(limit, fmt.Sprintf("overload %.1f%%", 100*share))
-	m.ceil, m.ceilU, m.okC, m.clean = m.limit, m.now+math.Min(2.5, m.hold), 0, 0
+	m.ceil, m.ceilU, m.okC, m.clean = m.limit, m.now+math.Min(3, m.hold), 0, 0
 	m.slowStart, m.boost, m.serL, m.hot = false, 1, 0, false
 }
 

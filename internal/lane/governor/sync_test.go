@@ -497,6 +497,55 @@ func TestRateOfFewASecondGrowsBySmallSteps(t *testing.T) {
 	})
 }
 
+// What a refusal that asks for a wait makes of the rate.
+func TestRefusalTeachesARate(t *testing.T) {
+	for _, c := range []struct {
+		name     string
+		state    map[string]float64 // beside R, and the last pause's end
+		ended    float64            // so many seconds ago
+		after    time.Duration
+		from, to float64
+	}{
+		{"tried a little above what held", map[string]float64{"R": 120, "good": 100, "okS": 1100}, 10, time.Second, 101, 103},
+		{"tried far above it", map[string]float64{"R": 200, "good": 100, "okS": 1650}, 10, time.Second, 150, 190},
+		{"what held does not", map[string]float64{"R": 100, "good": 100, "okS": 990}, 10, time.Second, 90, 95},
+		{"again at once", map[string]float64{"R": 100, "okS": 40}, 1, time.Second, 60, 60},
+		{"the first of a window of 30 s, 3 s after the first request", map[string]float64{"R": 0, "lastEv": 0, "okS": 3000, "okRate": 1500}, 3, 27 * time.Second, 97, 99},
+		{"the first of a lane that has long been used", map[string]float64{"R": 0, "lastEv": 0, "okS": 3000, "okRate": 100}, 300, 27 * time.Second, 69, 71},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			onBoth(t, func(l *lab) {
+				state := map[string]float64{"minR": 0, "lastEv": l.now - c.ended - 1, "pEnd": l.now - c.ended, "okT": l.now}
+				maps.Copy(state, c.state)
+				l.set(state)
+				g := l.sync("a", func(r *Report) { r.RetryAfter = c.after })
+				if g.Rate < c.from || g.Rate > c.to {
+					t.Errorf("%.2f/s, want %v to %v: %s", g.Rate, c.from, c.to, g.Why)
+				}
+			})
+		})
+	}
+}
+
+// At the end of a window requests under way may be of what the last answer says is left.
+func TestEndOfAWindowLeavesRoomForWhatIsUnderWay(t *testing.T) {
+	onBoth(t, func(l *lab) {
+		left := func(n int, reset time.Duration) Grant {
+			return l.sync("a", has(8), func(r *Report) { r.Remaining, r.Reset = n, reset })
+		}
+		l.set(map[string]float64{"L": 10, "R": 100})
+		if g := left(10, 10*time.Second); g.State != Open {
+			t.Errorf("long before the end: %+v", g)
+		}
+		if g := left(9, 100*time.Millisecond); g.State != Open {
+			t.Errorf("one is left: %+v", g)
+		}
+		if g := left(8, 100*time.Millisecond); g.State != Paused || g.Wait != 100*time.Millisecond {
+			t.Errorf("all that is left may be under way: %+v", g)
+		}
+	})
+}
+
 func TestFewRepliesMakeNoAverage(t *testing.T) {
 	onBoth(t, func(l *lab) {
 		l.set(map[string]float64{"R": 8, "minR": 5, "lastEv": l.now - 5, "pEnd": l.now - 4})

@@ -25,7 +25,7 @@ local LEASE = 2
 local TURN = 2                 -- for how long an extra permit stays with one worker (s)
 local KEEP = 3600              -- for how long an idle lane is remembered
 local LO, HI = 1.08, 1.12      -- latency against the baseline: grow below, shrink above
-local LOOKS, LOOK = 150, 2.5   -- replies and seconds between two looks above a ceiling, at most
+local LOOKS, LOOK = 150, 3     -- replies and seconds between two looks above a ceiling, at most
 local SEEN_FOR = 10            -- how far back the share of errors goes that people see (s)
 local OPEN, OUTAGE, PROBING, PAUSED, HELD = 0, 1, 2, 3, 4
 local HAS, WANTS, BUSY, ENDS, EXTRA, BARRED, SLOTS, SEEN = 1, 2, 3, 4, 5, 6, 7, 8
@@ -75,7 +75,7 @@ local function fresh(limit, rate)
     -- overload: its background share; the limit before; outages; how many since the last reply
     bad = 0, fb = 0, fbN = 0, fbOK = now, cutT = 0, preL = 0, preT = 0, lastOK = now, cool = 0.5, openU = 0, saved = 0, prober = 0,
     -- quota
-    R = rate, cfgR = 0, minR = 0, tat = 0, pause = 0, pEnd = 0, okS = 0, lastEv = 0, nextR = 0, rH = 20, rB = 1,
+    R = rate, cfgR = 0, minR = 0, good = 0, tat = 0, pause = 0, pEnd = now, okS = 0, lastEv = 0, nextR = 0, rH = 20, rB = 1,
     okRate = 0, okT = now, okN = 0, hdrT = 0, rl = 0, guess = 0, refused = 0, after = 0,
     learn = 0, held = 0, again = 0, why = 'new', whyT = now,
     -- for people: replies and errors of about the last SEEN_FOR seconds
@@ -94,7 +94,7 @@ elseif now < s.act - LEASE then
 end
 s.clean, s.cutT = s.clean or 0, s.cutT or 0 -- an earlier weir did not have them
 s.prbT, s.prbH = s.prbT or 0, s.prbH or 15
-s.eN, s.eO = s.eN or 0, s.eO or 0
+s.eN, s.eO, s.good = s.eN or 0, s.eO or 0, s.good or 0
 now = max(now, s.act)
 local interval = max(INTERVAL, PER_WORKER * s.wn)
 local lease = max(LEASE, 4 * interval)
@@ -186,23 +186,33 @@ local function learn_rate()
   -- Each try of a higher rate costs a pause, and a refusal of so many requests.
   local first = max(clamp(5 * after, 3, 60), min(60, 40 / max(0.2, s.R)))
   local average, paused = s.okS / (now + after - s.pEnd), max(after, s.pEnd - s.lastEv)
-  -- Of few requests a second, a few replies make no average.
-  local least = after <= 1 and s.R < 10 and s.okS < 20 and s.guess == 0 and 0.8 or 0.7
+  local least = 0.7
+  if after <= 1 and s.R < 10 and s.okS < 20 and s.guess == 0 then
+    least = 0.8 -- of few requests a second, a few replies make no average
+  elseif s.R >= 10 and now - s.pEnd < 2 then
+    least = 0.6 -- again at once: far above
+  end
   s.guess = 0
   if s.lastEv == 0 then
     local last = now - s.okT >= interval and s.okN / (now - s.okT) or 0
     -- Of a lane's first requests hardly any may have come through: then R doubles.
     s.R, first, s.guess = 0.7 * max(s.okRate, last), 1, s.okRate == 0 and 1 or 0.32
+    if after >= 5 and now - s.pEnd <= after then -- a window, which has had no others than these
+      s.R, first, s.guess = 0.98 * (s.okS + all_busy) / (now + after - s.pEnd), 20, 0
+    end
     if cfg.rate > 0 then s.R = min(cfg.rate, s.R) end
     s.R = max(0.5, s.R)
   elseif paused >= 5 and s.minR >= average then
     s.R = 0.98 * average
+  elseif s.good > 0 and s.R > s.good and s.R < 1.4 * s.good then -- what held until it was tried higher
+    s.R = s.good + 0.1 * (s.R - s.good)
+    s.good = s.R
   else
-    s.R = clamp(sqrt(average * s.R), least * s.R, 0.95 * s.R)
+    s.R, s.good = clamp(sqrt(average * s.R), least * s.R, 0.95 * s.R), 0
   end
   s.R = max(0.2, s.R)
   -- Refused again at the same rate: that is the service's, and is tried more rarely.
-  if refused > 0.85 * s.refused and refused < 1.15 * s.refused then
+  if refused > 0.75 * s.refused and refused < 1.25 * s.refused then
     s.rH = min(120, 1.5 * max(s.rH, first))
   else
     s.rH = first
@@ -214,10 +224,11 @@ end
 
 if left >= 0 and reset > 0.05 then
   s.hdrT = now
-  if left <= 0 then
+  local others = reset < 1 and all_busy or 0 -- those under way may be of what is left
+  if left <= others then
     s.pause = max(s.pause, now + reset)
   else
-    local even = 0.98 * left / reset
+    local even = 0.98 * (left - others) / reset
     s.R = s.R == 0 and even or s.R + 0.5 * (even - s.R)
     if cfg.rate > 0 then s.R = min(cfg.rate, s.R) end
   end
@@ -230,7 +241,11 @@ elseif s.R > 0 and (cfg.rate == 0 or s.R < cfg.rate) and s.rl == 1
   and s.R < 3 * max(1, s.okRate, s.okS / (now - s.pEnd)) then -- far above what comes through it holds nothing back
   -- A few requests show what a rate does; in a long window it shows late.
   local step, every = min(s.after <= 1 and s.R < 10 and 0.08 or 0.32, 0.02 * s.rB), max(1.25, 8 / s.R, s.after / 2)
-  if s.guess > 0 then step, every = s.guess, 1.25 end
+  if s.guess > 0 then
+    step, every = s.guess, 1
+  elseif s.rB == 1 then
+    s.good = s.R
+  end
   s.R = s.R * (1 + step)
   if cfg.rate > 0 then s.R = min(cfg.rate, s.R) end
   s.rB, s.nextR = s.rB * 2, now + every
