@@ -67,6 +67,7 @@
 //	a sharded lane is one lane                  TestAShardedLaneIsOneLaneOnAllMasters
 //	a service is used to its limits             TestRealServicesAreUsedAndNotFlooded (nginx; WEIR_TEST_PHASE=30s)
 //	and not flooded, whatever happens           TestAServiceIsNotFloodedByFaults
+//	                                            TestAServiceIsNotFloodedByForgottenPermits
 //	a service says nonsense                     TestNonsenseInRetryAfterIsNoPause
 //	                                            TestTenYearsOfRetryAfterEndWithTheOperatorsWord
 //	poison fails alone, in a minute             TestATaskThatKillsItsWorkersFailsAlone

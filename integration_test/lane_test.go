@@ -21,6 +21,8 @@ import (
 type narrow struct {
 	*httptest.Server
 	in, peak, ok, refused atomic.Int64
+
+	odd atomic.Pointer[func(http.ResponseWriter) (answered bool)] // if set, before those it would answer
 }
 
 func newNarrow(t *testing.T, capacity int64) *narrow {
@@ -35,12 +37,18 @@ func newNarrow(t *testing.T, capacity int64) *narrow {
 			w.WriteHeader(http.StatusServiceUnavailable)
 			return
 		}
+		if odd := s.odd.Load(); odd != nil && (*odd)(w) {
+			return
+		}
 		time.Sleep(50 * time.Millisecond)
 		s.ok.Add(1)
 	}))
 	t.Cleanup(s.Close)
 	return s
 }
+
+// says has the service say something odd from now on, when it returns true in place of an answer.
+func (s *narrow) says(odd func(http.ResponseWriter) (answered bool)) { s.odd.Store(&odd) }
 
 // lane is the name of the service's lane.
 func (s *narrow) lane(t *testing.T) string {
