@@ -16,11 +16,10 @@ import (
 	"github.com/weir-tasks/weir/internal/conn/conntest"
 )
 
-// A thousand hosts, of which the first is slow, in an input sorted by host: on Linux all of
+// Ten thousand hosts, of which the first is slow, in an input sorted by host: on Linux all of
 // 127/8 is this machine.
 func TestEachHostIsALaneAndASlowOneHoldsUpNoOther(t *testing.T) {
-	t.Parallel()
-	const hosts, each = 1000, 2
+	const hosts, each = 10_000, 2
 	release := make(chan struct{})
 	port := serveAllHosts(t, func(_ http.ResponseWriter, r *http.Request) {
 		if strings.HasPrefix(r.Host, "127.1.0.1:") {
@@ -36,13 +35,15 @@ func TestEachHostIsALaneAndASlowOneHoldsUpNoOther(t *testing.T) {
 		}
 	}
 	server := conntest.Server(t)
-	startWorker(t, server.URL(), "--concurrency", "20")
+	w := startWorker(t, server.URL(), "--concurrency", "200", "--http", "127.0.0.1:0")
+	began := time.Now()
 	p := startReading(t, urls.String(), server.URL(), "run", "http", "--batch", "b")
 	ledger := batch.NewLedger(server.Client())
-	eventually(t, time.Minute, func() bool {
+	eventually(t, long, func() bool {
 		info, err := ledger.Info(t.Context(), "b")
 		return err == nil && info.OK == (hosts-1)*each
 	}, "all other hosts are done")
+	took := time.Since(began)
 	letGo()
 	r := p.wait().exits(t, 0)
 	if got := len(outcomes(t, r.stdout)); got != hosts*each {
@@ -50,6 +51,17 @@ func TestEachHostIsALaneAndASlowOneHoldsUpNoOther(t *testing.T) {
 	}
 	if lanes, err := ledger.Lanes(t.Context(), "b"); len(lanes) != hosts || err != nil {
 		t.Errorf("%d lanes, %v", len(lanes), err)
+	}
+	// A lane that is used once is reported of when it begins, and when it has ended.
+	reports := func() float64 { return metric(t, w, "weir_lane_sync_seconds_count") }
+	eventually(t, long, func() bool {
+		before := reports()
+		time.Sleep(time.Second)
+		return reports() == before
+	}, "idle lanes are not reported of")
+	t.Logf("%d URLs of %d hosts took %.1f s, and %.1f reports for each host", hosts*each, hosts, took.Seconds(), reports()/hosts)
+	if reports() > 8*hosts {
+		t.Errorf("%.0f reports", reports())
 	}
 }
 
@@ -67,9 +79,10 @@ func serveAllHosts(t *testing.T, handle http.HandlerFunc) (port int) {
 }
 
 // One host is dead and one throttles; the other 98 are used as fast as without those two,
-// also when all that is for the two comes first.
+// also when all that is for the two comes first. A dead one that hangs has, of the worker's 60
+// slots, the four of a new lane for the first timeout, and one for probes from then on.
 func TestADeadAndAThrottledHostSlowNoOther(t *testing.T) {
-	const each = 30
+	const each, least = 50, 0.9
 	var healthy, first []string
 	for i := range each {
 		first = append(first, fmt.Sprintf("http://127.1.0.1:%%[1]d/%d", i), fmt.Sprintf("http://127.1.0.2:%%[1]d/%d", i))
@@ -87,8 +100,7 @@ func TestADeadAndAThrottledHostSlowNoOther(t *testing.T) {
 			spread = append(spread, sorted[at])
 		}
 	}
-	alone := rateOfHealthy(t, healthy, len(healthy), false)
-	t.Logf("98 healthy hosts alone: %.0f/s", alone)
+	var alone []float64
 	for _, c := range []struct {
 		name  string
 		urls  []string
@@ -99,17 +111,27 @@ func TestADeadAndAThrottledHostSlowNoOther(t *testing.T) {
 		{"mixed, the dead one hangs", spread, true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			rate := rateOfHealthy(t, c.urls, len(healthy), c.hangs)
-			t.Logf("%.0f/s, %.1f%% of %.0f/s; the goal is 95%%", rate, 100*rate/alone, alone)
-			if rate < 0.75*alone {
-				t.Errorf("%.0f/s, %.0f%% of %.0f/s", rate, 100*rate/alone, alone)
+			for range 3 { // others may take the machine for a while, but hardly each time
+				alone = append(alone, rateOfHealthy(t, healthy, len(healthy), false))
+				rate, median := rateOfHealthy(t, c.urls, len(healthy), c.hangs), medianOf(alone)
+				t.Logf("%.0f/s, %.1f%% of the %.0f/s alone", rate, 100*rate/median, median)
+				if rate >= least*median {
+					return
+				}
 			}
+			t.Errorf("less than %.0f%%, thrice", 100*least)
 		})
 	}
 }
 
-// rateOfHealthy is how many a second the healthy hosts answer, from the first to the last
-// of n. Of the others, .1 refuses connections or hangs, .2 answers 5 a second.
+func medianOf(all []float64) float64 {
+	sorted := slices.Sorted(slices.Values(all))
+	return sorted[len(sorted)/2]
+}
+
+// rateOfHealthy is how many a second the healthy hosts answer, each after 0.2 s, from the
+// beginning until nine in ten of n are answered: at the end some host is the last. Of the
+// others, .1 closes connections or hangs, .2 answers 5 a second.
 func rateOfHealthy(t *testing.T, urls []string, n int, hangs bool) float64 {
 	t.Helper()
 	var answered atomic.Int64
@@ -117,6 +139,7 @@ func rateOfHealthy(t *testing.T, urls []string, n int, hangs bool) float64 {
 	var begin sync.Once
 	ended, release := make(chan time.Time, 1), make(chan struct{})
 	allowed := newBucket(5)
+	measured := int64(n) * 9 / 10
 	port := serveAllHosts(t, func(w http.ResponseWriter, r *http.Request) {
 		host, _, _ := strings.Cut(r.Host, ":")
 		switch {
@@ -136,8 +159,8 @@ func rateOfHealthy(t *testing.T, urls []string, n int, hangs bool) float64 {
 		case host == "127.1.0.2":
 		default:
 			begin.Do(func() { began = time.Now() })
-			time.Sleep(100 * time.Millisecond)
-			if answered.Add(1) == int64(n) {
+			time.Sleep(200 * time.Millisecond)
+			if answered.Add(1) == measured {
 				ended <- time.Now()
 			}
 		}
@@ -150,7 +173,7 @@ func rateOfHealthy(t *testing.T, urls []string, n int, hangs bool) float64 {
 	defer func() { p.kill(); w.kill() }()
 	select {
 	case end := <-ended:
-		return float64(n) / end.Sub(began).Seconds()
+		return float64(measured) / end.Sub(began).Seconds()
 	case <-time.After(long):
 		t.Fatalf("%d of %d answered after %v", answered.Load(), n, long)
 		return 0
