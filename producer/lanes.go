@@ -10,6 +10,7 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"github.com/redis/go-redis/v9"
 	"github.com/weir-tasks/weir/internal/cli"
 	"github.com/weir-tasks/weir/internal/lane"
 	"github.com/weir-tasks/weir/internal/lane/governor"
@@ -109,37 +110,61 @@ func (c *laneCmd) Run(ctx context.Context, common *cli.Common) error {
 	if c.Rate != nil {
 		rate, err := governor.ParseRate(*c.Rate)
 		if err != nil {
-			return cli.UsageError("--rate: %w", err)
+			return cli.UsageError("--%w", err)
 		}
 		change.Rate = &rate
-	}
-	if c.Weight != nil {
-		if err := lane.ValidWeight(*c.Weight); err != nil {
-			return cli.UsageError("--%w", err)
-		}
-	}
-	if c.Shards != nil {
-		if err := lane.ValidShards(*c.Shards); err != nil {
-			return cli.UsageError("--%w", err)
-		}
 	}
 	client, err := connected(ctx, common, "lane")
 	if err != nil {
 		return err
 	}
 	defer client.Close()
-	var refused *lane.RefusedError
-	if err := change.Apply(ctx, client.Redis(), c.Name); errors.As(err, &refused) {
-		return cli.UsageError("%w", err)
-	} else if err != nil {
-		return err
-	}
 	o, err := client.Lane(ctx, c.Name)
-	if errors.Is(err, lane.ErrUnknown) {
-		return cli.UsageError("%w in this Redis; producer lanes lists all", err)
-	}
-	if err != nil {
+	before := !errors.Is(err, lane.ErrUnknown)
+	if before && err != nil {
 		return err
+	}
+	if change != (lane.Change{}) {
+		if err := c.apply(ctx, client.Redis(), &change); err != nil {
+			return err
+		}
+		o, err = client.Lane(ctx, c.Name)
+	}
+	switch unknown := errors.Is(err, lane.ErrUnknown); {
+	case unknown && before:
+		fmt.Fprintf(os.Stderr, "lane %q: nothing is set any more, and no task and no worker knows it\n", c.Name)
+		return nil
+	case unknown:
+		return cli.UsageError("%w in this Redis; producer lanes lists all", err)
+	case err != nil:
+		return err
+	case !before:
+		fmt.Fprintf(os.Stderr, "lane %q: no task and no worker knows it yet; what is set holds from its first task on; producer lanes lists all\n", c.Name)
 	}
 	return printLanes(os.Stdout, []*lane.Overview{o}, false, lane.Cluster{})
+}
+
+func (c *laneCmd) apply(ctx context.Context, rdb redis.UniversalClient, change *lane.Change) error {
+	err := change.Apply(ctx, rdb, c.Name)
+	var refused *lane.RefusedError
+	switch {
+	case errors.As(err, &refused):
+		return cli.UsageError("%w", byFlag(refused.Err))
+	case errors.Is(err, governor.ErrNewer):
+		return cli.UsageError("%w; update this weir to change it", err)
+	}
+	return err
+}
+
+// byFlag is errors that begin with the names of settings, which the flags have too.
+func byFlag(err error) error {
+	joined, ok := err.(interface{ Unwrap() []error })
+	if !ok {
+		return fmt.Errorf("--%w", err)
+	}
+	var all []error
+	for _, one := range joined.Unwrap() {
+		all = append(all, fmt.Errorf("--%w", one))
+	}
+	return errors.Join(all...)
 }

@@ -26,12 +26,6 @@ var (
 	shards = setting{"weir:lanes:shards", "shards", queue.MaxShards}
 )
 
-// ValidWeight says why n cannot be a lane's weight, or nil.
-func ValidWeight(n int) error { return weight.valid(n) }
-
-// ValidShards says why a lane cannot be spread over n queues, or nil.
-func ValidShards(n int) error { return shards.valid(n) }
-
 // SetWeight sets by what weight a lane has its part of the slots of workers that have too
 // few for all lanes, in all workers at once.
 func SetWeight(ctx context.Context, rdb redis.UniversalClient, name string, n int) error {

@@ -60,16 +60,16 @@ func (c Config) Validate() error {
 		errs = append(errs, fmt.Errorf("rate %v/s: must be 0 (none), or 1/day to %d/s", c.Rate, MaxRate))
 	}
 	if c.Max > 0 && c.Min > c.Max {
-		errs = append(errs, fmt.Errorf("min %d: above max %d", c.Min, c.Max))
+		errs = append(errs, fmt.Errorf("min %d: above max %d; lower min, raise max, or take one away by 0", c.Min, c.Max))
 	}
 	if c.Limit > 0 && c.Max > 0 && c.Limit > c.Max {
-		errs = append(errs, fmt.Errorf("limit %d: above max %d", c.Limit, c.Max))
+		errs = append(errs, fmt.Errorf("limit %d: above max %d; lower limit, raise max, or take one away by 0", c.Limit, c.Max))
 	}
 	if c.Limit > 0 && c.Limit < c.Min {
-		errs = append(errs, fmt.Errorf("limit %d: below min %d", c.Limit, c.Min))
+		errs = append(errs, fmt.Errorf("limit %d: below min %d; raise limit, lower min, or take one away by 0", c.Limit, c.Min))
 	}
 	if c.Burst > 0 && c.Rate == 0 {
-		errs = append(errs, fmt.Errorf("burst %d: needs a rate", c.Burst))
+		errs = append(errs, fmt.Errorf("burst %d: needs a rate; set one, or no burst by 0", c.Burst))
 	}
 	return errors.Join(errs...)
 }
