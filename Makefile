@@ -106,7 +106,7 @@ flow: deps ## every scenario of flow control with six seeds through the script, 
 	$(GO) test -count=1 -v -timeout 30m $(TESTFLAGS) -run 'Scenarios|Services' ./internal/lane/governor -full
 
 plot: deps ## integration_test/plot/flow.svg: how a lane followed nginx
-	dir=$$(mktemp -d) && WEIR_TEST_CSV=$$dir WEIR_TEST_PHASE=20s \
+	dir=$$(mktemp -d) && WEIR_TEST_CSV=$$dir \
 		$(GO) test -count=1 -timeout 10m -run 'RealServices/limit_conn_20,_10,_40/four' ./integration_test && \
 		$(GO) -C integration_test/plot run . flow <$$dir/limit_conn-20-10-40.csv >integration_test/plot/flow.svg
 

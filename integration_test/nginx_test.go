@@ -20,7 +20,7 @@ import (
 type servicePhase struct {
 	rate   float64 // answers a second, at best
 	change func(n *nginx)
-	times  int // phases of the load it lasts
+	times  float64 // phases of the load it lasts
 }
 
 type serviceScenario struct {
@@ -56,20 +56,20 @@ func serviceScenarios() []serviceScenario {
 	return []serviceScenario{
 		{"limit_conn 20, 10, 40", plain, limitConn(20), []servicePhase{
 			{20 * perSlot, nil, 1}, {10 * perSlot, to(limitConn(10)), 1}, {40 * perSlot, to(limitConn(40)), 1},
-		}, 0.6, 0.1},
+		}, 0.8, 0.03},
 		{"limit_req 150, 75, 300 a second", plain, limitReq(150, ""), []servicePhase{
 			{150, nil, 1}, {75, to(limitReq(75, "")), 1}, {300, to(limitReq(300, "")), 1},
-		}, 0.7, 0.1},
+		}, 0.85, 0.04},
 		// Here a look above the rate costs all a second, and is rarely made: see whatATryCosts.
 		{"429, Retry-After; 150, 75, 150", plain, limitReq(150, later), []servicePhase{
 			{150, nil, 1}, {75, to(limitReq(75, later)), 1}, {150, to(limitReq(150, later)), 1},
-		}, 0.45, 0.05},
+		}, 0.6, 0.03},
 		{"a queue behind 20", func() http.Handler { return slowly(answersIn, make(chan struct{}, 20)) }, nginxLimits{}, []servicePhase{
 			{20 * perSlot, nil, 1}, {20 * perSlot, nil, 1}, {20 * perSlot, nil, 1},
-		}, 0.75, 0.02},
+		}, 0.85, 0.01},
 		{"limit_conn 20, stopped, started", plain, limitConn(20), []servicePhase{
-			{20 * perSlot, nil, 1}, {0, (*nginx).stop, 3}, {20 * perSlot, (*nginx).start, 1},
-		}, 0.6, 0.1},
+			{20 * perSlot, nil, 1}, {0, (*nginx).stop, 1.5}, {20 * perSlot, (*nginx).start, 1},
+		}, 0.75, 0.06},
 	}
 }
 
@@ -82,7 +82,7 @@ type load struct {
 }
 
 func loads(phase time.Duration) []load {
-	return []load{{"four workers", phase, fourWorkers}, {"a pool of 50", phase / 4, pool(50)}, {"a pool of 500", phase / 4, pool(500)}}
+	return []load{{"four workers", phase, fourWorkers}, {"a pool of 50", phase / 8, pool(50)}, {"a pool of 500", phase / 8, pool(500)}}
 }
 
 // fourWorkers is one producer with endless work.
@@ -166,9 +166,9 @@ type figures struct {
 
 // TestRealServicesAreUsedAndNotFlooded is how well four workers use a service that nobody
 // here wrote, beside what fixed concurrency makes of it. WEIR_TEST_PHASE says how long each
-// of a service's three states lasts; but a stop lasts three times as long.
+// of a service's three states lasts; but a stop lasts half as long again.
 func TestRealServicesAreUsedAndNotFlooded(t *testing.T) {
-	phase := 10 * time.Second
+	phase := 20 * time.Second
 	if s := os.Getenv("WEIR_TEST_PHASE"); s != "" {
 		var err error
 		if phase, err = time.ParseDuration(s); err != nil || phase < 4*time.Second {
@@ -213,7 +213,7 @@ func measure(t *testing.T, sc serviceScenario, l load) figures {
 			p.change(n)
 		}
 		begins = append(begins, now())
-		time.Sleep(time.Duration(p.times) * l.last)
+		time.Sleep(time.Duration(p.times * float64(l.last)))
 	}
 	begins = append(begins, now())
 	failed := stop()
