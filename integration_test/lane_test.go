@@ -166,8 +166,8 @@ func TestABrokenLaneIsListedWithItsRemedy(t *testing.T) {
 		if !strings.Contains(list, "\nfine ") || !strings.Contains(list, "\nbroken") && !strings.HasPrefix(list, "broken") || !strings.Contains(list, remedy) {
 			t.Fatal(list)
 		}
-		if r := producer(t, server.URL(), strings.Fields(remedy)[1:]...); strings.Contains(r.stdout, remedy) || r.code != 2 {
-			t.Errorf("%+v", r) // it is a lane no more
+		if r := producer(t, server.URL(), strings.Fields(remedy)[1:]...); r.code != 0 || !strings.Contains(r.stderr, `lane "broken": nothing is set any more`) {
+			t.Errorf("%+v", r)
 		}
 		if list := producer(t, server.URL(), "lanes").exits(t, 0).stdout; strings.Contains(list, "broken") {
 			t.Error(list)
