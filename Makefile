@@ -33,9 +33,11 @@ unit: deps ## every package but the scenarios, with the race detector
 	$(GO) test -race -timeout 15m $(TESTFLAGS) $$($(GO) list ./... | grep -v '/integration_test')
 
 # By themselves: they measure time, and other packages' tests would be measured with them.
-# Against a Redis of their own; TESTFLAGS=-v shows what each one shows.
+# Against a Redis of their own; what some have measured is printed at the end. TESTFLAGS=-v shows
+# what each one shows.
 scenarios: deps ## the built commands on a real Redis, with real signals
-	$(GO) test -race -count=1 -timeout 45m $(TESTFLAGS) $$($(GO) list ./integration_test/... | grep -v /simulation)
+	@figures=$$(mktemp) && trap 'cat $$figures; rm $$figures' EXIT && WEIR_TEST_FIGURES=$$figures \
+		$(GO) test -race -count=1 -timeout 45m $(TESTFLAGS) $$($(GO) list ./integration_test/... | grep -v /simulation)
 
 # Without the race detector, for many seeds: unit tests have it for the same code.
 simulation: ## seeded faults in simulated time; SEEDS=1000 for so many, SEED=N for one

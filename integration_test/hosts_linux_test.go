@@ -59,7 +59,7 @@ func TestEachHostIsALaneAndASlowOneHoldsUpNoOther(t *testing.T) {
 		time.Sleep(time.Second)
 		return reports() == before
 	}, "idle lanes are not reported of")
-	t.Logf("%d URLs of %d hosts took %.1f s, and %.1f reports for each host", hosts*each, hosts, took.Seconds(), reports()/hosts)
+	show(t, "%d URLs of %d hosts took %.1f s, and %.1f reports for each host", hosts*each, hosts, took.Seconds(), reports()/hosts)
 	if reports() > 8*hosts {
 		t.Errorf("%.0f reports", reports())
 	}
@@ -114,7 +114,7 @@ func TestADeadAndAThrottledHostSlowNoOther(t *testing.T) {
 			for range 5 { // others may take the machine for a while, but hardly each time
 				alone = append(alone, rateOfHealthy(t, healthy, len(healthy), false))
 				rate, median := rateOfHealthy(t, c.urls, len(healthy), c.hangs), medianOf(alone)
-				t.Logf("%.0f/s, %.1f%% of the %.0f/s alone", rate, 100*rate/median, median)
+				show(t, "%.0f/s, %.1f%% of the %.0f/s alone", rate, 100*rate/median, median)
 				if rate >= least*median {
 					return
 				}

@@ -46,7 +46,7 @@ func (f *faulty) isNotFlooded(harm func(), end func()) {
 	again := time.Since(mended)
 	end()
 	refused = s.refused.Load() - refused
-	f.t.Logf("at most %d in flight on a capacity of %d, %d refused, 200 more done after %.1f s", s.peak.Load(), faultyCapacity, refused, again.Seconds())
+	show(f.t, "at most %d in flight on a capacity of %d, %d refused, 200 more done after %.1f s", s.peak.Load(), faultyCapacity, refused, again.Seconds())
 	if s.peak.Load() > 2*faultyCapacity || refused > faultyTasks/20 {
 		f.t.Errorf("at most %d in flight, %d refused", s.peak.Load(), refused)
 	}

@@ -79,12 +79,12 @@ func TestMillionTasksRunInFlatMemory(t *testing.T) {
 	if !w1.running() || !w2.running() {
 		t.Fatal("a worker died")
 	}
-	t.Logf("N = %d, window %d, 2 workers of %d; %s; %s", n, window, slots, r.summaryLine("rate"), r.summaryLine("batch million: done"))
+	show(t, "N = %d, window %d, 2 workers of %d; %s; %s", n, window, slots, r.summaryLine("rate"), r.summaryLine("batch million: done"))
 	for _, s := range samples {
-		t.Logf("%3d%%: producer %5.1f MB, workers %5.1f and %5.1f MB, Redis %5.1f MB, %4d tasks in Redis, %d outcomes not read yet",
+		show(t, "%3d%%: producer %5.1f MB, workers %5.1f and %5.1f MB, Redis %5.1f MB, %4d tasks in Redis, %d outcomes not read yet",
 			s.percent, s.producer, s.worker1, s.worker2, s.redis, s.tasksInRedis, s.outcomeLeft)
 	}
-	t.Logf("at most %d tasks in Redis without outcome, and %d of asynq's with those not acknowledged yet", mostWaiting, most)
+	show(t, "at most %d tasks in Redis without outcome, and %d of asynq's with those not acknowledged yet", mostWaiting, most)
 	if len(samples) < 6 {
 		t.Errorf("%d samples are too few to tell: N is too small for this machine", len(samples))
 	}

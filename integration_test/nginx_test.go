@@ -188,7 +188,7 @@ func TestRealServicesAreUsedAndNotFlooded(t *testing.T) {
 			})
 		}
 	}
-	t.Logf("goals: goodput >= 95%%, refused < 1%%, converged in 5 s\n%s%s", &table, whatATryCosts(time.Second))
+	show(t, "goals: goodput >= 95%%, refused < 1%%, converged in 5 s\n%s%s", &table, whatATryCosts(time.Second))
 }
 
 // whatATryCosts is why not all goals are reached at once where a refusal asks for a while:
