@@ -48,16 +48,20 @@
 //     does not grow, nor cuts of the last 3 s may end it, and checked at 0.6 L. If
 //     ov > 2 nf + 2 sqrt(nf) + 0.5, n = ok + ov, L loses the ov - nf of one rest, at most half (three
 //     quarters before there is a baseline), unless it is 1; and that is the
-//     ceiling: looked above after 2 to 2.5 s and 40 to 150 ok, doubling each time it is met again.
+//     ceiling: looked above after 2 to 3 s and 40 to 150 ok, doubling each time it is met again.
 //     The first refusal ends such a look.
 //     A rejected permit rests for two intervals, or one latency; as long it is nobody else's.
 //   - Outage. Nine tenths overload and nothing else for long: L = 0, for 0.5 s doubling to 3;
 //     then one probe, and a ramp to 0.9 of what was before the cuts that led there.
-//   - Rate, by GCRA. Headers say it. Else a Retry-After sets R: first to 0.7 of what came
-//     through; later, with the average a from the end of one pause to that of the next, to
-//     0.98 a after long pauses (a window) if R was never below, else to sqrt(a R), within 0.7
-//     and 0.95 of R. After 3 to 60 s, longer while the same R is refused, R grows by 2, 4, 8 ...
-//     32%, where R and not L is what holds requests back, to three times of what comes through.
+//   - Rate, by GCRA. Headers say it; in the last second of windows of 10 s and more, requests
+//     under way count as used. Else a Retry-After sets R: first to 0.7 of what came through,
+//     or, where a lane that is younger than the wait may have had all of a window, to 0.98 of
+//     the average until its end; later, with the average a from the end of one pause to that of
+//     the next, to 0.98 a after long pauses (a window) if R was never below. Where R was tried
+//     by less than 1.4 above one that had held, back to that and a tenth of the step; else to
+//     sqrt(a R), within 0.7 (0.6 less than 2 s after the last pause) and 0.95 of R. After 3 to
+//     60 s, longer while the same R, within a quarter, is refused, R grows by 2, 4, 8 ... 32%,
+//     where R and not L is what holds requests back, to three times of what comes through.
 //     Below ten a second, with pauses of a second, it grows by 8% at most, and falls by a fifth
 //     at most where a is of fewer than 20 replies.
 //     Until R is known, it grows by 32%, or doubles where the first requests were refused. Where a

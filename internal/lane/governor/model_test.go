@@ -50,7 +50,7 @@ type model struct {
 	okRate, okT, okN, hdrT                                float64
 	rl                                                    bool
 	guess                                                 float64
-	refused, after, good                                  float64
+	refused, after, good, win                             float64
 	allBusy                                               int
 	learn                                                 float64
 	held                                                  bool
@@ -315,7 +315,7 @@ func (m *model) quota() {
 	case r.Remaining >= 0 && reset > 0.05:
 		m.hdrT = now
 		others := 0
-		if reset < 1 {
+		if m.win = math.Max(m.win, reset); m.win >= 10 && reset < 1 {
 			others = m.allBusy
 		}
 		if r.Remaining <= others {
@@ -332,11 +332,13 @@ func (m *model) quota() {
 	case after > 0:
 		if now-r.Age.Seconds() >= m.pEnd && now >= m.pEnd {
 			m.learnRate(after)
+		} else if m.lastEv == 0 {
+			m.okS = 0
 		}
 		m.pause = math.Max(m.pause, now+after*(1+0.05*math.Mod(math.Floor(now*1e6), 1000)/1000))
 		m.pEnd = m.pause
 	case m.R > 0 && (m.cfg.Rate == 0 || m.R < m.cfg.Rate) && m.rl && now-m.hdrT > 60 && now > m.nextR && now > m.pause &&
-		m.R < 3*math.Max(1, math.Max(m.okRate, m.okS/(now-m.pEnd))):
+		m.R < 3*math.Max(1, math.Max(m.okRate, m.okS/math.Max(0.001, now-m.pEnd))):
 		most := 0.32
 		if m.after <= 1 && m.R < 10 {
 			most = 0.08
@@ -374,8 +376,8 @@ func (m *model) learnRate(after float64) {
 		if m.okRate == 0 {
 			m.guess = 1
 		}
-		if after >= 5 && now-m.pEnd <= after {
-			m.R, first, m.guess = 0.98*(m.okS+float64(m.allBusy))/(now+after-m.pEnd), 20, 0
+		if after >= 5 && now-m.pEnd <= after && m.okS >= 30 {
+			m.R, first = 0.98*(m.okS+float64(m.allBusy))/(now+after-m.pEnd), 20
 		}
 		m.capRate()
 		m.R = math.Max(0.5, m.R)

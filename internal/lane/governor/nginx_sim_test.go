@@ -9,8 +9,8 @@ import (
 	"github.com/weir-tasks/weir/internal/conn/conntest"
 )
 
-// likeNginx is nginx as the integration test has it: it answers in 0.1 s, refuses at once,
-// and its limits change every 10 s.
+// likeNginx is nginx as the integration test has it: it answers in 0.1 s and refuses at once;
+// but its limits change every 10 s.
 type likeNginx struct {
 	scenario
 	rates   []float64 // answers a second, at best, of each phase

@@ -511,6 +511,7 @@ func TestRefusalTeachesARate(t *testing.T) {
 		{"what held does not", map[string]float64{"R": 100, "good": 100, "okS": 990}, 10, time.Second, 90, 95},
 		{"again at once", map[string]float64{"R": 100, "okS": 40}, 1, time.Second, 60, 60},
 		{"the first of a window of 30 s, 3 s after the first request", map[string]float64{"R": 0, "lastEv": 0, "okS": 3000, "okRate": 1500}, 3, 27 * time.Second, 97, 99},
+		{"the first request of a lane", map[string]float64{"R": 0, "lastEv": 0}, 1, time.Minute, 0.5, 0.5},
 		{"the first of a lane that has long been used", map[string]float64{"R": 0, "lastEv": 0, "okS": 3000, "okRate": 100}, 300, 27 * time.Second, 69, 71},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -534,11 +535,14 @@ func TestEndOfAWindowLeavesRoomForWhatIsUnderWay(t *testing.T) {
 			return l.sync("a", has(8), func(r *Report) { r.Remaining, r.Reset = n, reset })
 		}
 		l.set(map[string]float64{"L": 10, "R": 100})
+		if g := left(8, 900*time.Millisecond); g.State != Open {
+			t.Errorf("windows of a second, most of which requests are under way: %+v", g)
+		}
 		if g := left(10, 10*time.Second); g.State != Open {
 			t.Errorf("long before the end: %+v", g)
 		}
 		if g := left(9, 100*time.Millisecond); g.State != Open {
-			t.Errorf("one is left: %+v", g)
+			t.Errorf("one more is left: %+v", g)
 		}
 		if g := left(8, 100*time.Millisecond); g.State != Paused || g.Wait != 100*time.Millisecond {
 			t.Errorf("all that is left may be under way: %+v", g)

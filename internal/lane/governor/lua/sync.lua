@@ -76,7 +76,7 @@ local function fresh(limit, rate)
     bad = 0, fb = 0, fbN = 0, fbOK = now, cutT = 0, preL = 0, preT = 0, lastOK = now, cool = 0.5, openU = 0, saved = 0, prober = 0,
     -- quota
     R = rate, cfgR = 0, minR = 0, good = 0, tat = 0, pause = 0, pEnd = now, okS = 0, lastEv = 0, nextR = 0, rH = 20, rB = 1,
-    okRate = 0, okT = now, okN = 0, hdrT = 0, rl = 0, guess = 0, refused = 0, after = 0,
+    okRate = 0, okT = now, okN = 0, hdrT = 0, win = 0, rl = 0, guess = 0, refused = 0, after = 0,
     learn = 0, held = 0, again = 0, why = 'new', whyT = now,
     -- for people: replies and errors of about the last SEEN_FOR seconds
     eN = 0, eO = 0,
@@ -94,7 +94,7 @@ elseif now < s.act - LEASE then
 end
 s.clean, s.cutT = s.clean or 0, s.cutT or 0 -- an earlier weir did not have them
 s.prbT, s.prbH = s.prbT or 0, s.prbH or 15
-s.eN, s.eO, s.good = s.eN or 0, s.eO or 0, s.good or 0
+s.eN, s.eO, s.good, s.win = s.eN or 0, s.eO or 0, s.good or 0, s.win or 0
 now = max(now, s.act)
 local interval = max(INTERVAL, PER_WORKER * s.wn)
 local lease = max(LEASE, 4 * interval)
@@ -197,8 +197,8 @@ local function learn_rate()
     local last = now - s.okT >= interval and s.okN / (now - s.okT) or 0
     -- Of a lane's first requests hardly any may have come through: then R doubles.
     s.R, first, s.guess = 0.7 * max(s.okRate, last), 1, s.okRate == 0 and 1 or 0.32
-    if after >= 5 and now - s.pEnd <= after then -- a window, which has had no others than these
-      s.R, first, s.guess = 0.98 * (s.okS + all_busy) / (now + after - s.pEnd), 20, 0
+    if after >= 5 and now - s.pEnd <= after and s.okS >= 30 then -- perhaps a window, and all it had
+      s.R, first = 0.98 * (s.okS + all_busy) / (now + after - s.pEnd), 20
     end
     if cfg.rate > 0 then s.R = min(cfg.rate, s.R) end
     s.R = max(0.5, s.R)
@@ -224,7 +224,8 @@ end
 
 if left >= 0 and reset > 0.05 then
   s.hdrT = now
-  local others = reset < 1 and all_busy or 0 -- those under way may be of what is left
+  s.win = max(s.win, reset)
+  local others = s.win >= 10 and reset < 1 and all_busy or 0 -- those under way may be of what is left
   if left <= others then
     s.pause = max(s.pause, now + reset)
   else
@@ -233,12 +234,16 @@ if left >= 0 and reset > 0.05 then
     if cfg.rate > 0 then s.R = min(cfg.rate, s.R) end
   end
 elseif after > 0 then
-  if now - age >= s.pEnd and now >= s.pEnd then learn_rate() end -- not the tail of the last
+  if now - age >= s.pEnd and now >= s.pEnd then
+    learn_rate()
+  elseif s.lastEv == 0 then -- the tail of what a lost state knew
+    s.okS = 0
+  end
   s.pause = max(s.pause, now + after * (1 + 0.05 * (floor(now * 1e6) % 1000) / 1000))
   s.pEnd = s.pause
 elseif s.R > 0 and (cfg.rate == 0 or s.R < cfg.rate) and s.rl == 1
   and now - s.hdrT > 60 and now > s.nextR and now > s.pause
-  and s.R < 3 * max(1, s.okRate, s.okS / (now - s.pEnd)) then -- far above what comes through it holds nothing back
+  and s.R < 3 * max(1, s.okRate, s.okS / max(0.001, now - s.pEnd)) then -- far above what comes through it holds nothing back
   -- A few requests show what a rate does; in a long window it shows late.
   local step, every = min(s.after <= 1 and s.R < 10 and 0.08 or 0.32, 0.02 * s.rB), max(1.25, 8 / s.R, s.after / 2)
   if s.guess > 0 then
