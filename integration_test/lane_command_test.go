@@ -85,7 +85,7 @@ func TestALaneIsNotSetToWhatItCannotBe(t *testing.T) {
 	}
 	// 0 takes a setting away, no less where nothing is left of the lane then.
 	lane("--min", "0").exits(t, 0)
-	lane("--max", "0").exits(t, 0).says(t, `lane "svc": nothing is set any more`)
+	lane("--max", "0").exits(t, 0).says(t, `lane "svc": nothing is set`)
 	if left := record(); len(left) != 0 {
 		t.Errorf("of the lane is left %v", left)
 	}

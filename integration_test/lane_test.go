@@ -166,7 +166,7 @@ func TestABrokenLaneIsListedWithItsRemedy(t *testing.T) {
 		if !strings.Contains(list, "\nfine ") || !strings.Contains(list, "\nbroken") && !strings.HasPrefix(list, "broken") || !strings.Contains(list, remedy) {
 			t.Fatal(list)
 		}
-		if r := producer(t, server.URL(), strings.Fields(remedy)[1:]...); r.code != 0 || !strings.Contains(r.stderr, `lane "broken": nothing is set any more`) {
+		if r := producer(t, server.URL(), strings.Fields(remedy)[1:]...); r.code != 0 || !strings.Contains(r.stderr, `lane "broken": nothing is set`) {
 			t.Errorf("%+v", r)
 		}
 		if list := producer(t, server.URL(), "lanes").exits(t, 0).stdout; strings.Contains(list, "broken") {

@@ -132,7 +132,7 @@ func (c *laneCmd) Run(ctx context.Context, common *cli.Common) error {
 	}
 	switch unknown := errors.Is(err, lane.ErrUnknown); {
 	case unknown && before:
-		fmt.Fprintf(os.Stderr, "lane %q: nothing is set any more, and no task and no worker knows it\n", c.Name)
+		fmt.Fprintf(os.Stderr, "lane %q: nothing is set, and no task and no worker knows it\n", c.Name)
 		return nil
 	case unknown:
 		return cli.UsageError("%w in this Redis; producer lanes lists all", err)

@@ -512,6 +512,7 @@ func TestRefusalTeachesARate(t *testing.T) {
 		{"again at once", map[string]float64{"R": 100, "okS": 40}, 1, time.Second, 60, 60},
 		{"the first of a window of 30 s, 3 s after the first request", map[string]float64{"R": 0, "lastEv": 0, "okS": 3000, "okRate": 1500}, 3, 27 * time.Second, 97, 99},
 		{"the first request of a lane", map[string]float64{"R": 0, "lastEv": 0}, 1, time.Minute, 0.5, 0.5},
+		{"the first, after a few answers", map[string]float64{"R": 0, "lastEv": 0, "okS": 10, "okRate": 10}, 1, time.Minute, 7, 7},
 		{"the first of a lane that has long been used", map[string]float64{"R": 0, "lastEv": 0, "okS": 3000, "okRate": 100}, 300, 27 * time.Second, 69, 71},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -528,6 +529,57 @@ func TestRefusalTeachesARate(t *testing.T) {
 	}
 }
 
+func TestRateThatIsRefusedAgainIsTriedMoreRarely(t *testing.T) {
+	onBoth(t, func(l *lab) {
+		for before, raised := range map[float64]bool{100: false, 200: true} { // what was refused before 80
+			l.set(map[string]float64{"L": 50, "R": 80, "good": 0, "refused": before, "lastEv": l.now - 60, "pEnd": l.now - 59,
+				"pause": 0, "okS": 4500, "rH": 20, "rB": 1})
+			taught := l.sync("a", func(r *Report) { r.RetryAfter = time.Second })
+			l.now += 10
+			l.set(map[string]float64{"L": 50, "rl": 1, "okRate": 80, "okT": l.now})
+			l.now += 0.25
+			if g := l.saw(1, 0, 0); g.Rate > taught.Rate != raised {
+				t.Errorf("refused at %v/s, then at 80: %v/s, ten seconds later %v", before, taught.Rate, g.Rate)
+			}
+			l.now += 60
+		}
+	})
+}
+
+// After the state was lost, a refusal of a request from before tells of no rate, nor what was
+// answered until then.
+func TestTailOfALostStateTeachesNoRate(t *testing.T) {
+	onBoth(t, func(l *lab) {
+		l.set(map[string]float64{"R": 0, "lastEv": 0, "okS": 500, "pEnd": l.now, "okT": l.now})
+		if g := l.sync("a", func(r *Report) { r.RetryAfter, r.Age = time.Second, 2*time.Second }); g.Rate != 0 || g.State != Paused {
+			t.Errorf("%+v", g)
+		}
+		l.now += 2
+		if g := l.sync("a", func(r *Report) { r.RetryAfter, r.Answered = 27*time.Second, 60 }); g.Rate < 2 || g.Rate > 3 {
+			t.Errorf("60 in a window of 28 s: %+v", g)
+		}
+	})
+}
+
+func TestStateOfAnEarlierVersionIsGoneOnWith(t *testing.T) {
+	onBoth(t, func(l *lab) {
+		l.set(map[string]float64{"L": 10, "R": 100, "lastEv": l.now - 10, "pEnd": l.now - 9})
+		err := redis.NewScript(`
+			local codec = rawget(_G, 'cmsgpack')
+			local s = (codec and codec.unpack or cjson.decode)(redis.call('GET', KEYS[1]))
+			for _, k in ipairs({'clean', 'cutT', 'prbT', 'prbH', 'eN', 'eO', 'good', 'win'}) do s[k] = nil end
+			return redis.call('SET', KEYS[1], (codec and codec.pack or cjson.encode)(s))`).
+			Run(l.ctx, l.rdb, []string{stateKey("x")}).Err()
+		if err != nil {
+			t.Fatal(err)
+		}
+		l.sync("a", func(r *Report) { r.Remaining, r.Reset = 50, time.Second })
+		if g := l.sync("a", func(r *Report) { r.RetryAfter = time.Second }); g.Limit != 10 || g.Rate <= 0 || g.State != Paused {
+			t.Errorf("%+v", g)
+		}
+	})
+}
+
 // At the end of a window requests under way may be of what the last answer says is left.
 func TestEndOfAWindowLeavesRoomForWhatIsUnderWay(t *testing.T) {
 	onBoth(t, func(l *lab) {
@@ -540,6 +592,10 @@ func TestEndOfAWindowLeavesRoomForWhatIsUnderWay(t *testing.T) {
 		}
 		if g := left(10, 10*time.Second); g.State != Open {
 			t.Errorf("long before the end: %+v", g)
+		}
+		l.set(map[string]float64{"L": 10, "R": 100})
+		if g := left(58, 500*time.Millisecond); g.State != Open || g.Rate >= 100 {
+			t.Errorf("50 are left for half a second: %+v", g)
 		}
 		if g := left(9, 100*time.Millisecond); g.State != Open {
 			t.Errorf("one more is left: %+v", g)
