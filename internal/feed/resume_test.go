@@ -67,9 +67,9 @@ func TestWhatRanPastTheCheckpointIsNotEnqueuedAgain(t *testing.T) {
 func TestWhatRanPastTheCheckpointIsLookedForInParts(t *testing.T) {
 	both(t, func(t *testing.T, b *bench) {
 		ctx, dying := b.dieBefore(1)
-		f := b.feeder(numbered(20), 20)
-		f.ledger = batch.NewLedger(dying)
-		if err := f.Run(ctx); !errors.Is(err, errDied) {
+		f := b.feeder(nil, 20)
+		f.ledger, f.found = batch.NewLedger(dying), b.info()
+		if err := f.feed(ctx, nil, records(0, 20)); !errors.Is(err, errDied) {
 			t.Fatal(err)
 		}
 		b.wantPending(ids(0, 20)...)
