@@ -8,6 +8,8 @@ import (
 
 	toxiproxy "github.com/Shopify/toxiproxy/v2"
 	"github.com/rs/zerolog"
+
+	"github.com/weir-tasks/weir/internal/conn/conntest"
 )
 
 // network is the way from one process to Redis, which can be made bad.
@@ -26,9 +28,8 @@ type network struct {
 // networkTo makes a good network to an address.
 func networkTo(t testing.TB, addr string) *network {
 	t.Helper()
-	n := &network{t: t, addr: addr, listen: "127.0.0.1:0"}
+	n := &network{t: t, addr: addr, listen: fmt.Sprintf("127.0.0.1:%d", conntest.FreePort(t))}
 	must(t, n.open())
-	n.listen = n.proxy.Listen
 	t.Cleanup(n.cut)
 	return n
 }

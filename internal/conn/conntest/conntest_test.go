@@ -2,6 +2,8 @@ package conntest
 
 import (
 	"context"
+	"fmt"
+	"net"
 	"testing"
 	"time"
 
@@ -37,6 +39,24 @@ func TestFrozenServerIsGoneAfterTheTest(t *testing.T) {
 	if inlinePing(s.Addr()) != "" {
 		t.Fatal("it still answers")
 	}
+}
+
+func TestAFreePortIsOneTests(t *testing.T) {
+	const n = 500 // of 22,000: one would come twice, by chance
+	var first int
+	t.Run("inner", func(t *testing.T) {
+		first = FreePort(t)
+		got := map[int]bool{first: true}
+		for range n {
+			got[FreePort(t)] = true
+		}
+		if len(got) != n+1 {
+			t.Errorf("%d of %d ports came again", n+1-len(got), n+1)
+		}
+	})
+	claim, err := net.ListenPacket("udp", fmt.Sprintf("127.0.0.1:%d", first))
+	must(t, err)
+	must(t, claim.Close())
 }
 
 func TestBoth(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"net/url"
 	"os"
@@ -195,15 +196,27 @@ func (s *RealServer) signal(sig os.Signal) {
 	}
 }
 
-// FreePort is a port of 127.0.0.1 that nobody listens on just now.
+// FreePort is a port of 127.0.0.1 that nobody listens on, and that is the test's until its
+// end: no other test gets it, of whatever process, and no system gives it to a client as its
+// own port. Who has the UDP port of that number has it.
 func FreePort(t testing.TB) int {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for range 1000 {
+		port := 10_000 + rand.IntN(22_000)
+		addr := net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
+		claim, err := net.ListenPacket("udp", addr)
+		if err != nil {
+			continue
+		}
+		if l, err := net.Listen("tcp", addr); err == nil {
+			_ = l.Close()
+			t.Cleanup(func() { _ = claim.Close() })
+			return port
+		}
+		_ = claim.Close()
 	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
+	t.Fatal("none of a thousand ports of 127.0.0.1 is free")
+	return 0
 }
 
 // Eventually waits until f is true, at most d.
