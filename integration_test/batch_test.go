@@ -79,19 +79,22 @@ func status(t testing.TB, url, name string) standing {
 func awaitStanding(t testing.TB, url, name, what string, is func(standing) bool) {
 	t.Helper()
 	client := open(t, url)
-	eventually(t, long, func() bool {
+	var last standing
+	for end := time.Now().Add(long); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
 		st, err := client.Status(t.Context(), name)
 		if errors.Is(err, batch.ErrNotFound) {
-			return false
+			continue
 		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		return is(standing{
+		must(t, err)
+		last = standing{
 			Batch: name, State: string(st.Phase), Read: st.Next, OK: st.OK, Failed: st.Failed, Cancelled: st.Cancelled,
 			Pending: st.Pending, Scheduled: st.Scheduled, Retry: st.Tally.Retry, Active: st.Active, Retries: st.Retries,
-		})
-	}, what)
+		}
+		if is(last) {
+			return
+		}
+	}
+	t.Fatalf("not within %v: %s; it is %+v", long, what, last)
 }
 
 // awaitActive waits until n tasks of a batch are being run.
