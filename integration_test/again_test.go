@@ -117,7 +117,7 @@ func TestRepairEnqueuesWhatIsMissing(t *testing.T) {
 // A paused batch's running tasks finish, no other begins; resumed, it goes on.
 func TestAPausedBatchGoesOnWhenItIsResumed(t *testing.T) {
 	t.Parallel()
-	const n = 300
+	const n = 1500
 	url := conntest.Server(t).URL()
 	startWorker(t, url, "--concurrency", "5")
 	p := startProducer(t, url, "run", "sleep", "--batch", "b", "--repeat", fmt.Sprint(n), "--window", "50", "--payload", sleepOf(20*time.Millisecond))

@@ -328,12 +328,12 @@ func TestAWorkerSaysWhyItIsNotReady(t *testing.T) {
 	eventually(t, 20*time.Second, func() bool { return statusOf(at+"/healthz") == 503 && statusOf(at+"/readyz") == 503 }, "all slots are stuck")
 
 	url = conntest.Server(t).URL()
-	w = startWorker(t, url, "--http", "127.0.0.1:0", "--concurrency", "2", "--shutdown-timeout", "5s")
+	w = startWorker(t, url, "--http", "127.0.0.1:0", "--concurrency", "2", "--shutdown-timeout", "20s")
 	at = "http://" + metricsAddr(t, w)
-	producer(t, url, "enqueue", "sleep", "--batch", "b", "--payload", sleepOf(3*time.Second)).exits(t, 0)
+	producer(t, url, "enqueue", "sleep", "--batch", "b", "--payload", sleepOf(10*time.Second)).exits(t, 0)
 	awaitStanding(t, url, "b", "it runs", func(s standing) bool { return s.Active == 1 })
 	w.signal(syscall.SIGTERM)
-	eventually(t, 3*time.Second, func() bool { return statusOf(at+"/readyz") == 503 && statusOf(at+"/healthz") == 200 }, "it is alive, and not ready")
+	eventually(t, 9*time.Second, func() bool { return statusOf(at+"/readyz") == 503 && statusOf(at+"/healthz") == 200 }, "it is alive, and not ready")
 	w.wait().exits(t, 0)
 }
 

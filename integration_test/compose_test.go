@@ -68,11 +68,11 @@ func TestComposeLosesNothingInTrouble(t *testing.T) {
 	docker(t, "network", "disconnect", network, workers[0])
 	docker(t, "kill", "--signal", "KILL", workers[1])
 	before := c.outcomesSoFar(redis)
-	eventually(t, 20*time.Second, func() bool { return c.outcomesSoFar(redis) > before+50 }, "the third one works on")
+	eventually(t, long, func() bool { return c.outcomesSoFar(redis) > before+50 }, "the third one works on")
 	docker(t, "restart", "--time", "1", redis)
 	docker(t, "start", workers[1])
 	before = c.outcomesSoFar(redis)
-	eventually(t, 40*time.Second, func() bool { return c.outcomesSoFar(redis) > before+50 }, "work flows again after Redis came back")
+	eventually(t, long, func() bool { return c.outcomesSoFar(redis) > before+50 }, "work flows again after Redis came back")
 	time.Sleep(time.Until(cut.Add(30 * time.Second))) // how long it is cut off
 	docker(t, "network", "connect", network, workers[0])
 

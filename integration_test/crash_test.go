@@ -136,7 +136,7 @@ func TestOrderlyStopsAreNoCrashes(t *testing.T) {
 	t.Parallel()
 	server := conntest.Server(t)
 	url := server.URL()
-	p := startProducer(t, url, "run", "sleep", "--batch", "moved", "--repeat", "3", "--payload", sleepOf(3*time.Second))
+	p := startProducer(t, url, "run", "sleep", "--batch", "moved", "--repeat", "3", "--payload", sleepOf(8*time.Second))
 	for range batch.MaxCrashes + 1 {
 		w := startWorker(t, url, "--shutdown-timeout", "10ms")
 		awaitActive(t, url, "moved", 3)

@@ -82,14 +82,14 @@ func TestOnlyFailuresWorthARetryAreRetried(t *testing.T) {
 
 	want := []expectation{
 		{`{"task_number":0,"seconds":0.1}`, batch.OK, "", 1, ""},
-		{`{"task_number":1,"fail":"hang"}`, batch.Failed, batch.Timeout, 3, "300ms"},
+		{`{"task_number":1,"fail":"hang"}`, batch.Failed, batch.Timeout, 3, "2s"},
 		{`{"task_number":2,"fail":"expected"}`, batch.Failed, batch.Permanent, 1, "expected failure"},
 		{`{"task_number":3,"fail":"unexpected"}`, batch.Failed, batch.Exhausted, 3, "unexpected failure"},
 		{`{"task_number":4,"fail":"panic"}`, batch.Failed, batch.Panic, 3, "divide by zero"},
-		{`{"task_number":5,"seconds":1000}`, batch.Failed, batch.Timeout, 3, "300ms"},
+		{`{"task_number":5,"seconds":1000}`, batch.Failed, batch.Timeout, 3, "2s"},
 	}
 	r := producerReading(t, payloads(want), url, "run", "sleep", "--format", "ndjson",
-		"--timeout", "300ms", "--retries", "2", "--backoff", "10ms").exits(t, 1)
+		"--timeout", "2s", "--retries", "2", "--backoff", "10ms").exits(t, 1)
 	checkExpectations(t, r, want)
 	t.Logf("done in %v", r.doneIn(t))
 	s := status(t, url, "")

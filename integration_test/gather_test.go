@@ -34,10 +34,10 @@ func TestOutcomesComeAsTheyAreCompleted(t *testing.T) {
 	t.Parallel()
 	url := conntest.Server(t).URL()
 	startWorker(t, url)
-	input := `{"task_number":0,"seconds":3}
+	input := `{"task_number":0,"seconds":9}
 {"task_number":1,"seconds":0}
-{"task_number":2,"seconds":1}
-{"task_number":3,"seconds":0.5,"fail":"expected"}
+{"task_number":2,"seconds":6}
+{"task_number":3,"seconds":3,"fail":"expected"}
 `
 	p := startReading(t, input, url, "run", "sleep", "--format", "ndjson")
 	p.prints(1)
@@ -117,7 +117,7 @@ func TestTwoBatchesAtOnceGiveTheirMaps(t *testing.T) {
 // Row "pool map of squares over processes, futures with PIDs".
 func TestPoolOfWorkersMapsSquares(t *testing.T) {
 	t.Parallel()
-	const n = 2000
+	const n = 20_000
 	url := conntest.Server(t).URL()
 	for range 3 {
 		startWorker(t, url, "--concurrency", "4")

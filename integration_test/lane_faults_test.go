@@ -80,9 +80,11 @@ func TestAServiceIsNotFloodedByFaults(t *testing.T) {
 			lane := f.service.lane(f.t)
 			for range 10 {
 				keys := []string{"weir:{" + lane + "}:flow", "weir:{" + lane + "}:flow:v"}
-				if gone, err := f.redis.Client().Del(f.t.Context(), keys...).Result(); gone == 0 || err != nil {
-					f.t.Errorf("%d keys of %q are gone, %v", gone, keys, err)
-				}
+				eventually(f.t, long, func() bool {
+					gone, err := f.redis.Client().Del(f.t.Context(), keys...).Result()
+					must(f.t, err)
+					return gone > 0
+				}, "there is a state to delete")
 				time.Sleep(700 * time.Millisecond)
 			}
 		}},

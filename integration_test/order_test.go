@@ -17,7 +17,7 @@ func TestABatchKeepsItsOrderOfOutcomes(t *testing.T) {
 		for _, order := range [][2]string{{"--ordered=false", "--ordered"}, {"--ordered", "--ordered=false"}} {
 			t.Run(fmt.Sprint(toFile, order), func(t *testing.T) {
 				t.Parallel()
-				const n = 300
+				const n = 1500
 				url := durable(t).URL()
 				startWorker(t, url, "--concurrency", "10")
 				dir := t.TempDir()
@@ -26,7 +26,7 @@ func TestABatchKeepsItsOrderOfOutcomes(t *testing.T) {
 				for i := range n {
 					seconds := 0.02
 					if i == 30 {
-						seconds = 2
+						seconds = 5
 					}
 					fmt.Fprintf(&records, "{\"task_number\":%d,\"seconds\":%g}\n", i, seconds)
 				}

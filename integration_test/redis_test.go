@@ -83,10 +83,10 @@ func TestARedisThatIsNotThereIsToldOf(t *testing.T) {
 // task, no outcome, no attempt, and meanwhile nobody spins.
 func TestABatchSurvivesRedisBeingKilled(t *testing.T) {
 	t.Parallel()
-	const n = 600
+	const n = 2000
 	server := durable(t)
 	worker := startWorker(t, server.URL(), "--concurrency", "20")
-	p := startProducer(t, server.URL(), "run", "sleep", "--batch", "survivor", "--repeat", strconv.Itoa(n), "--payload", sleepOf(20*time.Millisecond))
+	p := startProducer(t, server.URL(), "run", "sleep", "--batch", "survivor", "--repeat", strconv.Itoa(n), "--payload", sleepOf(50*time.Millisecond))
 	for _, outcomes := range []int{50, 250} {
 		p.prints(outcomes)
 		server.Kill()
@@ -134,7 +134,7 @@ func TestARedisThatHasLostTheBatchIsAnError(t *testing.T) {
 	t.Parallel()
 	server := conntest.Server(t) // keeps nothing
 	startWorker(t, server.URL(), "--concurrency", "10")
-	p := startProducer(t, server.URL(), "run", "sleep", "--batch", "lost", "--repeat", "1000", "--window", "100", "--payload", sleepOf(20*time.Millisecond))
+	p := startProducer(t, server.URL(), "run", "sleep", "--batch", "lost", "--repeat", "100000", "--window", "100", "--payload", sleepOf(20*time.Millisecond))
 	p.prints(50)
 	server.Restart()
 	p.waitAtMost(30*time.Second).exits(t, 3).says(t, `batch "lost"`, "no such batch")
@@ -165,7 +165,7 @@ func TestABatchWaitsOutARedisInTrouble(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			const n = 500
+			const n = 2500
 			server := conntest.Server(t)
 			worker := startWorker(t, server.URL(), "--concurrency", "10")
 			p := startProducer(t, server.URL(), "run", "sleep", "--batch", "patient", "--window", "100",
@@ -252,7 +252,7 @@ func TestAKilledProducersFileIsCompletedByTheSameCommand(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			const n = 600
+			const n = 5000
 			url := durable(t).URL()
 			startWorker(t, url, "--concurrency", "20")
 			dir := t.TempDir()
@@ -407,7 +407,7 @@ func TestStatusAddsUpAtEveryMoment(t *testing.T) {
 	var in strings.Builder
 	for i := range 3000 {
 		fail := []string{"", "", "", "unexpected", "expected"}[i%5]
-		fmt.Fprintf(&in, "{\"task_number\":%d,\"seconds\":0.01,\"fail\":%q}\n", i, fail)
+		fmt.Fprintf(&in, "{\"task_number\":%d,\"seconds\":0.04,\"fail\":%q}\n", i, fail)
 	}
 	cmd := command("producer", url, "run", "sleep", "--batch", "b", "--format", "ndjson", "--retries", "2", "--backoff", "50ms", "--window", "300")
 	cmd.Stdin = strings.NewReader(in.String())
@@ -488,12 +488,12 @@ func TestFollowShowsABatchThatRuns(t *testing.T) {
 	inOrder(t, early.wait().outcomes(t))
 
 	// Ctrl-C of a follower, or a reader that leaves, does not touch the batch.
-	slow := strings.TrimSpace(producer(t, url, "enqueue", "sleep", "--repeat", "20", "--payload", sleepOf(time.Second)).exits(t, 0).stdout)
+	slow := strings.TrimSpace(producer(t, url, "enqueue", "sleep", "--repeat", "80", "--payload", sleepOf(time.Second)).exits(t, 0).stdout)
 	follower := startProducer(t, url, "follow", slow)
 	follower.prints(1)
 	follower.signal(syscall.SIGINT)
 	follower.waitAtMost(10*time.Second).exits(t, 130)
 	start(t, inShell(`"$@" | head -n 3 >&2`, command("producer", url, "follow", slow))).wait().exits(t, 0)
-	allOK(t, producer(t, url, "follow", slow).exits(t, 0).outcomes(t), 20)
+	allOK(t, producer(t, url, "follow", slow).exits(t, 0).outcomes(t), 80)
 	status(t, url, slow).addsUp(t)
 }

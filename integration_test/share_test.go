@@ -112,8 +112,8 @@ func TestTwoProducersShareTwoWorkers(t *testing.T) {
 		window []string
 		n      int
 	}{
-		{"window of 40", []string{"--window=40"}, 400},
-		{"automatic window", nil, 3000},
+		{"window of 40", []string{"--window=40"}, 6000},
+		{"automatic window", nil, 6000},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()

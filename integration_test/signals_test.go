@@ -21,7 +21,7 @@ func TestCtrlCStopsABatchAndTheSameCommandGoesOn(t *testing.T) {
 		for _, order := range []string{"--ordered=false", "--ordered"} {
 			t.Run(sig.String()+" "+order, func(t *testing.T) {
 				t.Parallel()
-				const n = 300
+				const n = 1200
 				url := durable(t).URL()
 				startWorker(t, url, "--concurrency", "10")
 				args := []string{"run", "sleep", "--repeat", strconv.Itoa(n), "--payload", sleepOf(50 * time.Millisecond), order}
@@ -57,7 +57,7 @@ func TestCtrlCStopsABatchAndTheSameCommandGoesOn(t *testing.T) {
 // The same with a file.
 func TestCtrlCLeavesAFileThatTheSameCommandCompletes(t *testing.T) {
 	t.Parallel()
-	const n = 300
+	const n = 1200
 	url := durable(t).URL()
 	startWorker(t, url, "--concurrency", "10")
 	out := filepath.Join(t.TempDir(), "out.ndjson")
@@ -98,7 +98,7 @@ func TestSecondCtrlCLeavesAtOnce(t *testing.T) {
 // on.
 func TestCtrlCWhileRedisIsAway(t *testing.T) {
 	t.Parallel()
-	const n = 300
+	const n = 3000
 	server := durable(t)
 	startWorker(t, server.URL(), "--concurrency", "10")
 	out := filepath.Join(t.TempDir(), "out.ndjson")

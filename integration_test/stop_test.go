@@ -94,7 +94,7 @@ func TestSIGTERMGivesLongTasksBack(t *testing.T) {
 	t.Parallel()
 	url := conntest.Server(t).URL()
 	first := startWorker(t, url, "--concurrency", "5", "--shutdown-timeout", "500ms")
-	p := startProducer(t, url, "run", "sleep", "--batch", "b", "--retries", "0", "--repeat", "8", "--payload", sleepOf(5*time.Second))
+	p := startProducer(t, url, "run", "sleep", "--batch", "b", "--retries", "0", "--repeat", "8", "--payload", sleepOf(10*time.Second))
 	awaitActive(t, url, "b", 5)
 	first.signal(syscall.SIGTERM)
 	stopping := time.Now()
@@ -105,7 +105,7 @@ func TestSIGTERMGivesLongTasksBack(t *testing.T) {
 	if s.Active != 0 || s.OK != 0 || s.Pending+s.Retry != 8 {
 		t.Errorf("it left %+v", s)
 	}
-	if took > 4*time.Second {
+	if took > 7*time.Second {
 		t.Errorf("it took %v, with --shutdown-timeout 500ms", took)
 	}
 	second := startWorker(t, url)
@@ -118,7 +118,7 @@ func TestSIGTERMGivesLongTasksBack(t *testing.T) {
 		}
 	}
 	lines := p.stdout.lineTimes()
-	if total := lines[len(lines)-1].Sub(stopping); total > 15*time.Second {
+	if total := lines[len(lines)-1].Sub(stopping); total > 17*time.Second {
 		t.Errorf("the last outcome came %v after SIGTERM", total)
 	}
 }
@@ -157,14 +157,14 @@ func TestSecondSIGTERMLeavesAtOnce(t *testing.T) {
 // leave nothing.
 func TestInterruptedProducerLeavesNothingAndGoesOn(t *testing.T) {
 	t.Parallel()
-	const n = 500
+	const n = 3000
 	url := conntest.Server(t).URL()
 	startWorker(t, url, "--concurrency", "10")
 	file := filepath.Join(t.TempDir(), "outcomes.ndjson")
 	args := []string{"run", "sleep", "--batch", "b", "--repeat", fmt.Sprint(n), "--payload", sleepOf(20 * time.Millisecond), "--out", file}
 
 	p := startProducer(t, url, args...)
-	awaitStanding(t, url, "b", "100 of 500 are done", func(s standing) bool { return s.OK >= 100 })
+	awaitStanding(t, url, "b", "100 are done", func(s standing) bool { return s.OK >= 100 })
 	p.signal(syscall.SIGINT)
 	p.wait().exits(t, 130)
 	if left := tasksOf(t, redisOf(t, url), "sleep"); left != 0 {

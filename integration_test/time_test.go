@@ -22,9 +22,9 @@ func TestTasksTakeAsLongAsTheirSleepsOneByOneAndAtOnce(t *testing.T) {
 		n           int
 		least, most time.Duration
 	}{
-		{"1 task", []string{"--batch=one", "--repeat=1"}, 1, time.Second, 3 * time.Second},
-		{"5 one by one", []string{"--batch=one-by-one", "--repeat=5", "--window=1"}, 5, 5 * time.Second, 10 * time.Second},
-		{"5 at once", []string{"--batch=at-once", "--repeat=5"}, 5, time.Second, 3 * time.Second},
+		{"1 task", []string{"--batch=one", "--repeat=1"}, 1, time.Second, 4500 * time.Millisecond},
+		{"5 one by one", []string{"--batch=one-by-one", "--repeat=5", "--window=1"}, 5, 5 * time.Second, 15 * time.Second},
+		{"5 at once", []string{"--batch=at-once", "--repeat=5"}, 5, time.Second, 4500 * time.Millisecond},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -63,8 +63,8 @@ func TestThousandTasksOfASecondTake20SecondsWith50Consumers(t *testing.T) {
 			took := lines[len(lines)-1].Sub(began)
 			t.Logf("%s: %.3f s from the batch's creation to its last outcome on stdout, %.3f s to its first; %s",
 				c.name, took.Seconds(), lines[0].Sub(began).Seconds(), r.summaryLine("start ms"))
-			if took < 20*time.Second || took > 22*time.Second {
-				t.Errorf("it took %v, want 20.0 s, at most 22 s", took)
+			if took < 20*time.Second || took > 25*time.Second {
+				t.Errorf("it took %v, want 20.0 s, at most 25 s", took)
 			}
 		})
 	}

@@ -173,7 +173,7 @@ func TestARescuedTaskStaysInItsTrace(t *testing.T) {
 	env := []string{"OTEL_EXPORTER_OTLP_ENDPOINT=" + traces.URL, "OTEL_BSP_SCHEDULE_DELAY=100"}
 	first := startWith(t, env, "worker", server.URL())
 	first.logs("worker started")
-	p := startWith(t, env, "producer", server.URL(), "run", "sleep", "--batch", "r", "--payload", `{"task_number":1,"seconds":3,"fail":"panic"}`, "--retries", "0")
+	p := startWith(t, env, "producer", server.URL(), "run", "sleep", "--batch", "r", "--payload", `{"task_number":1,"seconds":8,"fail":"panic"}`, "--retries", "0")
 	eventually(t, long, func() bool { return server.Client().LLen(t.Context(), "asynq:{sleep}:active").Val() == 1 }, "it runs")
 	first.kill()
 	second := startWith(t, env, "worker", server.URL())
