@@ -44,6 +44,9 @@ func (c *Change) Apply(ctx context.Context, rdb redis.UniversalClient, name stri
 	}
 	before, err := governor.LoadConfig(ctx, rdb, name)
 	broken := errors.Is(err, governor.ErrConfig)
+	if broken && *c == (Change{Reset: true}) {
+		return governor.Reset(ctx, rdb, name)
+	}
 	if err != nil && !broken {
 		return err
 	}

@@ -43,3 +43,20 @@ func TestAChangeLeavesWhatItDoesNotName(t *testing.T) {
 		}
 	})
 }
+
+// A reset is of what was learned alone, also where the configuration is broken.
+func TestAResetLeavesABrokenConfiguration(t *testing.T) {
+	conntest.Both(t, func(t *testing.T, rdb redis.UniversalClient) {
+		rdb.HSet(t.Context(), "weir:{svc}:flow:config", "max", "plenty")
+		rdb.HSet(t.Context(), "weir:{svc}:flow", "learned", "much")
+		if err := (&Change{Reset: true}).Apply(t.Context(), rdb, "svc"); err != nil {
+			t.Fatal(err)
+		}
+		if left := rdb.HGet(t.Context(), "weir:{svc}:flow:config", "max").Val(); left != "plenty" {
+			t.Errorf("of the configuration is left %q", left)
+		}
+		if n := rdb.Exists(t.Context(), "weir:{svc}:flow").Val(); n != 0 {
+			t.Error("what was learned is left")
+		}
+	})
+}

@@ -168,7 +168,7 @@ func Remedy(lane string, err error) string {
 		return "producer lane " + lane + " --max 0 takes its configuration away; with other flags it is configured anew"
 	}
 	if errors.Is(err, ErrNewer) {
-		return "update this weir; or producer lane " + lane + " --reset forgets what was learned"
+		return "update this weir"
 	}
 	return "producer lane " + lane + " --reset forgets what was learned"
 }
