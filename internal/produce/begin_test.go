@@ -3,6 +3,7 @@ package produce
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"os"
 	"os/exec"
 	"regexp"
@@ -297,6 +298,46 @@ func TestWaitingForALeaseEndsWithTheContext(t *testing.T) {
 	}
 }
 
+// told is a log that tells of its first line.
+type told chan struct{}
+
+func (l told) Write(line []byte) (int, error) {
+	select {
+	case l <- struct{}{}:
+	default:
+	}
+	return len(line), nil
+}
+
+// beginBehind has a second producer begin the batch of a first, and returns when it waits for
+// the lease. The first has that for an hour, and renews it no more: where the machine is slow
+// the second would see it renewed, and leave.
+func (p *place) beginBehind(first *Batch, o Options) <-chan *Batch {
+	p.t.Helper()
+	first.release()
+	first.keeper.Wait()
+	if holder, err := p.ledger.Lease(p.t.Context(), first.Name(), first.p.ID, "", time.Hour); err != nil || holder != "" {
+		p.t.Fatalf("the lease is held by %q: %v", holder, err)
+	}
+	waits := make(told, 1)
+	second := p.producer()
+	second.Log = slog.New(slog.NewTextHandler(waits, nil))
+	begun := make(chan *Batch, 1)
+	go func() {
+		b, err := second.Begin(p.t.Context(), o)
+		if err != nil {
+			p.t.Error(err)
+		}
+		begun <- b
+	}()
+	select {
+	case <-waits:
+	case <-time.After(20 * time.Second):
+		p.t.Fatal("the second does not wait for the lease")
+	}
+	return begun
+}
+
 // While the second waits, the first is interrupted: what it left counts, not what
 // the second had seen before.
 func TestWhatHappensWhileWaitingForTheLeaseIsSeen(t *testing.T) {
@@ -312,15 +353,7 @@ func TestWhatHappensWhileWaitingForTheLeaseIsSeen(t *testing.T) {
 			s := &sink{}
 			run := p.start(first, upTo(10), s)
 			p.await("all are enqueued", func() bool { return p.info(first.Name()).Phase == batch.Sealed })
-			begun := make(chan *Batch, 1)
-			go func() {
-				b, err := p.producer().Begin(t.Context(), o)
-				if err != nil {
-					t.Error(err)
-				}
-				begun <- b
-			}()
-			time.Sleep(50 * time.Millisecond) // it may be late: then it sees the same
+			begun := p.beginBehind(first, o)
 			run.interrupt()
 			b := <-begun
 			if b == nil {
@@ -343,15 +376,7 @@ func TestABatchThatIsFinishedWhileItsLeaseIsWaitedForIsNotGoneOnWith(t *testing.
 	o := p.named()
 	o.Name, o.Stem, o.Again = "", o.Name, true
 	first := p.begin(o)
-	begun := make(chan *Batch, 1)
-	go func() {
-		b, err := p.producer().Begin(t.Context(), o)
-		if err != nil {
-			t.Error(err)
-		}
-		begun <- b
-	}()
-	time.Sleep(50 * time.Millisecond) // it may be late: then it sees the same
+	begun := p.beginBehind(first, o)
 	if err := first.Feed(t.Context(), upTo(0)); err != nil {
 		t.Fatal(err)
 	}
