@@ -28,6 +28,10 @@ func TestMain(m *testing.M) {
 
 const lane = "square" // a lane no worker serves in these tests
 
+// patience is how long a test waits: some serve a lane task by task, in turn with the feeder,
+// with hundreds of commands that an embedded Redis on a loaded machine takes 20 s for.
+const patience = time.Minute
+
 // lines is a source of payloads; one that begins with ! is invalid.
 type lines struct {
 	records []string
@@ -149,7 +153,7 @@ func wait(t *testing.T, done <-chan error) error {
 	select {
 	case err := <-done:
 		return err
-	case <-time.After(20 * time.Second):
+	case <-time.After(patience):
 		t.Fatal("the feeder did not end")
 		return nil
 	}
@@ -165,7 +169,7 @@ func (b *bench) run(src source.Source, window int64) {
 
 func (b *bench) await(what string, f func() bool) {
 	b.t.Helper()
-	conntest.Eventually(b.t, 20*time.Second, what, func(context.Context) bool { return f() })
+	conntest.Eventually(b.t, patience, what, func(context.Context) bool { return f() })
 }
 
 func (b *bench) wantPending(want ...string) {
