@@ -459,7 +459,8 @@ func TestHTTPReusesConnections(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if n := opened.Load(); n != 1 {
+	// Ten more if one of the three were not drained; a machine may be too slow for one.
+	if n := opened.Load(); n > 5 {
 		t.Errorf("30 requests opened %d connections", n)
 	}
 }
