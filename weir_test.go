@@ -141,7 +141,7 @@ func TestLeavingTheLoopCancelsTheBatch(t *testing.T) {
 			}
 		}
 		seen := 0
-		for _, err := range weir.Run(t.Context(), c, double, endless, weir.BatchOptions{Name: "endless"}) {
+		for _, err := range weir.Run(t.Context(), c, double, endless, weir.BatchOptions{Name: "endless", Window: 50}) {
 			if err != nil {
 				t.Fatal(err)
 			}
