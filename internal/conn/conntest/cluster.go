@@ -23,7 +23,7 @@ func Cluster(t testing.TB, n int, args ...string) *RealCluster {
 	t.Helper()
 	c := &RealCluster{t: t}
 	for range n {
-		node := Server(t, append([]string{"--cluster-enabled", "yes", "--cluster-node-timeout", "2000"}, args...)...)
+		node := Server(t, append([]string{"--cluster-enabled", "yes", "--cluster-node-timeout", "15000"}, args...)...)
 		c.Nodes = append(c.Nodes, node)
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
