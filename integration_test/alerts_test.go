@@ -112,7 +112,7 @@ func TestEachAlertFiresByItsFault(t *testing.T) {
 
 	producer(t, busy, "lane", "held", "--resume").exits(t, 0)
 	startWorker(t, idle.URL())
-	eventually(t, 40*time.Second, func() bool {
+	eventually(t, long, func() bool {
 		now := prometheus.firing()
 		return !now["WeirLaneBlocked"]["busy"] && !now["WeirNoWorkers"]["idle"]
 	}, "alerts end with their faults")
@@ -321,9 +321,10 @@ func TestAWorkerSaysWhyItIsNotReady(t *testing.T) {
 	url := conntest.Server(t).URL()
 	w := startWorker(t, url, "--http", "127.0.0.1:0", "--concurrency", "2", "--shutdown-timeout", "5s")
 	at := "http://" + metricsAddr(t, w)
-	if body := get(t, at+"/readyz"); !strings.Contains(body, "redis: ok\nworker: ok\nslots: ok\nclock: ok\n") {
-		t.Errorf("a worker is ready: %q", body)
-	}
+	eventually(t, long, func() bool {
+		status, body := page(t, at+"/readyz")
+		return status == http.StatusOK && strings.Contains(body, "redis: ok\nworker: ok\nslots: ok\nclock: ok\n")
+	}, "a worker is ready")
 	producer(t, url, "enqueue", "sleep", "--timeout", "100ms", "--retries", "0", "--repeat", "2", "--payload", `{"task_number":1,"fail":"hang"}`).exits(t, 0)
 	eventually(t, 20*time.Second, func() bool { return statusOf(at+"/healthz") == 503 && statusOf(at+"/readyz") == 503 }, "all slots are stuck")
 
@@ -358,10 +359,10 @@ func TestAWorkerSaysThatItWaitsForRedis(t *testing.T) {
 	}
 	server.Restart()
 	w.logs("worker started")
-	eventually(t, long, func() bool { return statusOf(at+"/readyz") == 200 }, "it is ready")
-	if body := get(t, at+"/readyz"); !strings.Contains(body, "redis: ok\nworker: ok\nslots: ok\nclock: ok\n") {
-		t.Errorf("with Redis: %q", body)
-	}
+	eventually(t, long, func() bool {
+		status, body := page(t, at+"/readyz")
+		return status == http.StatusOK && strings.Contains(body, "redis: ok\nworker: ok\nslots: ok\nclock: ok\n")
+	}, "it is ready")
 	if body := get(t, at+"/metrics"); !strings.Contains(body, `weir_health{check="worker"} 1`) || !strings.Contains(body, "weir_worker_slots 50") {
 		t.Errorf("the metrics do not have the worker: %s", body)
 	}
@@ -410,7 +411,7 @@ func TestHistogramsAreOfPickupRunAndAge(t *testing.T) {
 func TestAProducerServesItsMetrics(t *testing.T) {
 	t.Parallel()
 	url := conntest.Server(t).URL()
-	p := startProducer(t, url, "run", "sleep", "--http", "127.0.0.1:0", "--repeat", "300", "--window", "200", "--payload", sleepOf(50*time.Millisecond))
+	p := startProducer(t, url, "run", "sleep", "--http", "127.0.0.1:0", "--repeat", "100000", "--window", "200", "--payload", sleepOf(50*time.Millisecond))
 	at := "http://" + metricsAddr(t, p) + "/metrics"
 	has := func(lines ...string) func() bool {
 		return func() bool {
@@ -423,16 +424,16 @@ func TestAProducerServesItsMetrics(t *testing.T) {
 			return true
 		}
 	}
-	eventually(t, 20*time.Second, has("weir_producer_read_records 200", "weir_producer_parked_records 0",
+	eventually(t, long, has("weir_producer_read_records 200", "weir_producer_parked_records 0",
 		`weir_workers{state="running"} 0`, `weir_health{check="redis"} 1`, `weir_batches{state="open"} 1`, `weir_batches_missing_tasks 0`,
 		`weir_lane_backlog{lane="sleep"} 200`), "without workers it is told what waits")
 	startWorker(t, url, "--concurrency", "5")
-	eventually(t, 20*time.Second, func() bool { return strings.Contains(get(t, at), `weir_producer_outcomes_total{class="",state="ok"}`) }, "outcomes are counted")
+	eventually(t, long, func() bool { return strings.Contains(get(t, at), `weir_producer_outcomes_total{class="",state="ok"}`) }, "outcomes are counted")
 	p.kill()
 
-	alone := startProducer(t, "", "run", "sleep", "--http", "127.0.0.1:0", "--repeat", "100", "--concurrency", "2", "--payload", sleepOf(200*time.Millisecond))
+	alone := startProducer(t, "", "run", "sleep", "--http", "127.0.0.1:0", "--repeat", "10000", "--concurrency", "2", "--payload", sleepOf(200*time.Millisecond))
 	at = "http://" + metricsAddr(t, alone) + "/metrics"
-	eventually(t, 20*time.Second, func() bool {
+	eventually(t, long, func() bool {
 		text := get(t, at)
 		return strings.Contains(text, `weir_attempts_total{class="",type="sleep",verdict="ok"}`) && strings.Contains(text, "weir_worker_slots 2")
 	}, "a worker in the same process tells, too")

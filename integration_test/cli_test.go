@@ -176,7 +176,17 @@ func peak(p *proc) (most float64) {
 func staysSmall(t *testing.T, p *proc) (used float64) {
 	t.Helper()
 	used = peak(p)
-	usual := peak(startProducer(t, "", "run", "square", "--repeat", "3"))
+	idle := command("producer", "", "run", "square")
+	records, stdin := io.Pipe()
+	idle.Stdin = records
+	waits := start(t, idle)
+	_, err := io.WriteString(stdin, "1\n2\n3\n")
+	must(t, err)
+	waits.prints(3)
+	text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", waits.pid()))
+	usual := megabytes(string(text), `(?m)^VmHWM:\s+(\d+) kB$`, 1<<10)
+	must(t, stdin.Close())
+	waits.wait().exits(t, 0)
 	t.Logf("%.0f MB of memory; one with nothing to do has %.0f", used, usual)
 	if used > usual+24 {
 		t.Errorf("%.0f MB of memory; one with nothing to do has %.0f", used, usual)

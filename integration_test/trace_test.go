@@ -129,6 +129,12 @@ func TestATaskIsOneTrace(t *testing.T) {
 	url := strings.Replace(service.URL, "http://", "http://canary:canary@", 1)
 	startWith(t, env, "producer", server.URL(), "run", "http", "--batch", "b", "--repeat", "3", "--retries", "2", "--backoff", "1ms",
 		"--payload", `{"url":"`+url+`/{n}?canary=canary","headers":{"Authorization":"canary"},"body":"canary"}`).wait().exits(t, 0)
+	for seq := range int64(3) {
+		eventually(t, long, func() bool {
+			spans := traces.of("b", seq)
+			return len(spans["process"]) > 1 && len(spans["settle"]) > 0
+		}, "the spans have come") // what is there at the exit has a second
+	}
 	worker.signal(15)
 	worker.waitAtMost(20 * time.Second)
 	for seq := range int64(3) {
@@ -179,6 +185,10 @@ func TestARescuedTaskStaysInItsTrace(t *testing.T) {
 	second := startWith(t, env, "worker", server.URL())
 	p.wait().exits(t, 1)
 	second.logs("a handler panicked")
+	eventually(t, long, func() bool {
+		spans := traces.of("r", 0)
+		return len(spans["process"]) > 0 && len(spans["settle"]) > 0 && len(spans["rescue"]) > 0
+	}, "the spans have come")
 	second.signal(15)
 	second.waitAtMost(20 * time.Second)
 	spans := traces.of("r", 0)

@@ -267,6 +267,7 @@ func somethingOfAll(t *testing.T, s *conntest.RealServer) (base string) {
 	t.Helper()
 	startWorker(t, s.URL(), "--concurrency=20")
 	startProducer(t, s.URL(), "enqueue", "sleep", "--batch=long", "--repeat=100000", `--payload={"task_number":{n},"seconds":0.5}`)
+	awaitStanding(t, s.URL(), "long", "it runs", func(s standing) bool { return s.Active > 0 })
 	manyFailures(t, s.Client(), "broken", 6)
 	return startUI(t, s.URL())
 }
