@@ -61,7 +61,7 @@ func fails(t *testing.T, rawURL, says string) {
 	if !conn.Permanent(err) {
 		t.Errorf("%s: waits for %v", conn.Redact(rawURL), err)
 	}
-	if d := time.Since(start); d > 2*time.Second {
+	if d := time.Since(start); d > 4*time.Second {
 		t.Errorf("%s: took %v", conn.Redact(rawURL), d)
 	}
 }
@@ -155,7 +155,7 @@ func TestReadyEndsWithItsContext(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	ctx, cancel := context.WithTimeout(context.Background(), 400*time.Millisecond)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 	defer cancel()
 	start := time.Now()
 	err = conn.Ready(ctx, c, rawURL, nil)
@@ -165,7 +165,7 @@ func TestReadyEndsWithItsContext(t *testing.T) {
 	if want := "connection refused; is redis-server running there? (gave up: context deadline exceeded)"; !strings.HasSuffix(err.Error(), want) {
 		t.Errorf("says %q", err)
 	}
-	if d := time.Since(start); d > 2*time.Second {
+	if d := time.Since(start); d > 10*time.Second {
 		t.Errorf("took %v", d)
 	}
 	cancel()
