@@ -16,9 +16,13 @@ import (
 	"github.com/weir-tasks/weir/tasks"
 )
 
-// graceToLeave is how much longer than --shutdown-timeout the process may take to stop:
-// with the default no more than 10 s in all.
-const graceToLeave = 1500 * time.Millisecond
+// graceToLeave is how much longer than --shutdown-timeout the process may take to stop, which
+// is enough wherever it may take leaveIn: no more than 10 s in all with the default, and time
+// to give tasks back with a shorter one.
+const (
+	graceToLeave = 1500 * time.Millisecond
+	leaveIn      = 9500 * time.Millisecond
+)
 
 // run wires the worker: metrics and health, which tell why there is no more yet; Redis; the
 // worker itself; and stops them in the reverse order.
@@ -36,7 +40,7 @@ func run(ctx context.Context, c *config) error {
 			return cli.UsageError("--verify-keys: %w", err)
 		}
 	}
-	cli.LeaveWithin(c.ShutdownTimeout + graceToLeave)
+	cli.LeaveWithin(max(c.ShutdownTimeout+graceToLeave, leaveIn))
 	metrics := telemetry.New(cli.Version()).Worker()
 	open := weir.Options{URL: c.Redis, Log: log}
 	var server *telemetry.Server // nil without --http
