@@ -81,7 +81,7 @@ func TestOnlyFailuresWorthARetryAreRetried(t *testing.T) {
 	worker := startWorker(t, url, "--concurrency", "10")
 
 	want := []expectation{
-		{`{"task_number":0,"seconds":0.1}`, batch.OK, "", 1, ""},
+		{`{"task_number":0,"seconds":0}`, batch.OK, "", 1, ""},
 		{`{"task_number":1,"fail":"hang"}`, batch.Failed, batch.Timeout, 3, "2s"},
 		{`{"task_number":2,"fail":"expected"}`, batch.Failed, batch.Permanent, 1, "expected failure"},
 		{`{"task_number":3,"fail":"unexpected"}`, batch.Failed, batch.Exhausted, 3, "unexpected failure"},

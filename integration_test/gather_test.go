@@ -34,10 +34,10 @@ func TestOutcomesComeAsTheyAreCompleted(t *testing.T) {
 	t.Parallel()
 	url := conntest.Server(t).URL()
 	startWorker(t, url)
-	input := `{"task_number":0,"seconds":9}
+	input := `{"task_number":0,"seconds":15}
 {"task_number":1,"seconds":0}
-{"task_number":2,"seconds":6}
-{"task_number":3,"seconds":3,"fail":"expected"}
+{"task_number":2,"seconds":10}
+{"task_number":3,"seconds":5,"fail":"expected"}
 `
 	p := startReading(t, input, url, "run", "sleep", "--format", "ndjson")
 	p.prints(1)

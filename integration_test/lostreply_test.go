@@ -20,7 +20,7 @@ const rescueTime = 25 * time.Second // replies of the one that rescues are lost 
 // is stuck for longer than a rescue takes.
 func TestALostReplyOfAnyScriptCostsNoAttempt(t *testing.T) {
 	t.Parallel()
-	const n = 2000
+	const n = 3000
 	server := durable(t)
 	early := func(calls ...int) func(int) bool { return func(call int) bool { return slices.Contains(calls, call) } }
 	bad := newForgetful(t, server.Addr(), early(1, 6, 20), early(3, 8, 30))

@@ -108,7 +108,7 @@ func TestTasksOfKilledWorkersRunAgainInTime(t *testing.T) {
 // that each of their tasks began anew.
 func killAndTime(t *testing.T, url string, victims int) (took []time.Duration) {
 	const slots = 2
-	j := newJournal(t, 6*time.Second)
+	j := newJournal(t, 8*time.Second)
 	survivors := []*proc{startWorker(t, url, j.worker(slots*victims)...), startWorker(t, url, j.worker(slots*victims)...)}
 	var doomed []*proc
 	for range victims {

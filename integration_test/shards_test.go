@@ -15,7 +15,7 @@ import (
 // and whoever dies.
 func TestAShardedLaneIsOneLaneOnAllMasters(t *testing.T) {
 	t.Parallel()
-	const n, limit = 3000, 8
+	const n, limit = 5000, 8
 	cluster := conntest.Cluster(t, 3)
 	url, out := cluster.URL(), filepath.Join(t.TempDir(), "out.ndjson")
 	service := newNarrow(t, 1000)
@@ -25,7 +25,7 @@ func TestAShardedLaneIsOneLaneOnAllMasters(t *testing.T) {
 	}
 	producer(t, url, "lane", lane, "--shards", "12", "--limit", fmt.Sprint(limit)).exits(t, 0)
 	run := func() *proc {
-		return startProducer(t, url, "run", "http", "--lane", lane, "--repeat", "3000", "--window", "1500", "--payload", fmt.Sprintf(`{"url":"%s/{n}"}`, service.URL), "--batch", "b", "--out", out)
+		return startProducer(t, url, "run", "http", "--lane", lane, "--repeat", fmt.Sprint(n), "--window", "1500", "--payload", fmt.Sprintf(`{"url":"%s/{n}"}`, service.URL), "--batch", "b", "--out", out)
 	}
 	first := run()
 	client := open(t, url)

@@ -108,14 +108,14 @@ func TestANamedWorkerHasItsTasksBackAtOnce(t *testing.T) {
 	first := startWorker(t, url, flags...)
 	p := startProducer(t, url, "run", "exec", "--repeat", "5", "--payload", notePayload)
 	eventually(t, long, func() bool { return len(j.executions(t)) == 5 }, "all tasks run")
-	twin := start(t, command("worker", url, flags...)).wait().exits(t, 2)
-	if !strings.Contains(twin.stderr, "runs under the name") {
-		t.Errorf("it says %s", twin.stderr)
-	}
 	killed := time.Now()
 	first.signal(syscall.SIGKILL)
 	<-first.gone
 	second := startWorker(t, url, flags...)
+	twin := start(t, command("worker", url, flags...)).wait().exits(t, 2)
+	if !strings.Contains(twin.stderr, "runs under the name") {
+		t.Errorf("it says %s", twin.stderr)
+	}
 	for _, o := range p.wait().exits(t, 0).outcomes(t) {
 		if o.Worker != "pod-1" || o.Attempts != 1 {
 			t.Errorf("%+v", o)
