@@ -145,7 +145,7 @@ func (f *followCmd) Run(ctx context.Context, common *cli.Common) error {
 	if errors.Is(err, produce.ErrReaderGone) {
 		return nil // whoever follows may stop; the batch goes on
 	}
-	return s.conclude(client, f.Batch, err)
+	return s.conclude(ctx, client, f.Batch, err)
 }
 
 // readerOf names a file as the reader of a batch.

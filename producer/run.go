@@ -108,7 +108,7 @@ func (f *outFlags) produce(ctx context.Context, s *screen, client *weir.Client, 
 	s.watch(watching, client, b.Name(), in.Source)
 	err = b.Run(ctx, in.Source, produce.Outcomes{Sink: sink, Given: given, Seen: s.seen})
 	stopWatching()
-	return s.conclude(client, b.Name(), err)
+	return s.conclude(ctx, client, b.Name(), err)
 }
 
 func (r *runCmd) startWorker(s *screen, client *weir.Client) (interface{ Stop() error }, error) {

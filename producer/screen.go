@@ -10,7 +10,9 @@ import (
 	"github.com/weir-tasks/weir"
 	"github.com/weir-tasks/weir/internal/batch"
 	"github.com/weir-tasks/weir/internal/cli"
+	"github.com/weir-tasks/weir/internal/conn"
 	"github.com/weir-tasks/weir/internal/report"
+	"github.com/weir-tasks/weir/internal/retry"
 	"github.com/weir-tasks/weir/internal/source"
 	"github.com/weir-tasks/weir/internal/status"
 	"github.com/weir-tasks/weir/internal/telemetry"
@@ -119,12 +121,26 @@ func counts(st *status.Status, total int64) report.Counts {
 	}
 }
 
-// conclude prints the summary and gives the run its exit status.
-func (s *screen) conclude(client *weir.Client, name string, err error) error {
-	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
-	defer cancel()
-	st, statusErr := client.Status(ctx, name)
+// conclude prints the summary and gives the run its exit status. After an error it does not
+// wait for Redis long.
+func (s *screen) conclude(ctx context.Context, client *weir.Client, name string, err error) error {
+	if err != nil {
+		soon, cancel := context.WithTimeout(context.Background(), 3*time.Second)
+		defer cancel()
+		ctx = soon
+	}
+	var st *status.Status
+	statusErr := retry.Until(ctx, func() (err error) {
+		var broken *batch.ReadError
+		if st, err = client.Status(ctx, name); errors.Is(err, batch.ErrNotFound) || errors.As(err, &broken) {
+			return retry.Permanent(err)
+		}
+		return err
+	}, conn.NewTrouble(s.log, s.common.Redis).Tell)
 	if statusErr != nil {
+		if ctx.Err() != nil {
+			statusErr = context.Cause(ctx)
+		}
 		if err != nil {
 			statusErr = err
 		}
