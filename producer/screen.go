@@ -121,10 +121,11 @@ func counts(st *status.Status, total int64) report.Counts {
 	}
 }
 
-// conclude prints the summary and gives the run its exit status. After an error it does not
-// wait for Redis long.
+// conclude prints the summary and gives the run its exit status. After an error, or when ctx
+// has ended, it asks Redis once.
 func (s *screen) conclude(ctx context.Context, client *weir.Client, name string, err error) error {
-	if err != nil {
+	once := err != nil || ctx.Err() != nil
+	if once {
 		soon, cancel := context.WithTimeout(context.Background(), 3*time.Second)
 		defer cancel()
 		ctx = soon
@@ -132,7 +133,8 @@ func (s *screen) conclude(ctx context.Context, client *weir.Client, name string,
 	var st *status.Status
 	statusErr := retry.Until(ctx, func() (err error) {
 		var broken *batch.ReadError
-		if st, err = client.Status(ctx, name); errors.Is(err, batch.ErrNotFound) || errors.As(err, &broken) {
+		st, err = client.Status(ctx, name)
+		if err != nil && (once || errors.Is(err, batch.ErrNotFound) || errors.As(err, &broken)) {
 			return retry.Permanent(err)
 		}
 		return err
