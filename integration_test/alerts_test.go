@@ -51,7 +51,7 @@ func TestEachAlertFiresByItsFault(t *testing.T) {
 	awaitStanding(t, busy, "long", "all run", func(s standing) bool { return s.Active == 5 })
 	prometheus.scrape("busy", metricsAddr(t, startWorker(t, busy, "--http", "127.0.0.1:0", "--concurrency", "30")))
 	producer(t, busy, "enqueue", "sleep", "--batch", "hang", "--timeout", "200ms", "--retries", "0", "--repeat", "2", "--payload", `{"task_number":1,"fail":"hang"}`).exits(t, 0)
-	startProducer(t, busy, "run", "sleep", "--batch", "failing", "--repeat", "100000", "--max-failures", "100000", "--payload", `{"task_number":1,"seconds":0.3,"fail":"expected"}`, "--quiet")
+	startProducer(t, busy, "run", "sleep", "--batch", "failing", "--repeat", "100000", "--payload", `{"task_number":1,"seconds":0.3,"fail":"expected"}`, "--quiet")
 	producer(t, busy, "lane", "held", "--pause").exits(t, 0)
 	producer(t, busy, "enqueue", "sleep", "--batch", "held", "--lane", "held", "--repeat", "3", "--payload", sleepOf(0)).exits(t, 0)
 

@@ -124,6 +124,24 @@ func TestSIGTERMGivesLongTasksBack(t *testing.T) {
 	}
 }
 
+// So it does where Redis stalls for longer than --shutdown-timeout.
+func TestSIGTERMGivesTasksBackToARedisThatStalls(t *testing.T) {
+	t.Parallel()
+	server := conntest.Server(t)
+	url := server.URL()
+	w := startWorker(t, url, "--concurrency", "5", "--shutdown-timeout", "100ms")
+	startProducer(t, url, "enqueue", "sleep", "--batch", "b", "--repeat", "5", "--payload", sleepOf(time.Minute))
+	awaitActive(t, url, "b", 5)
+	server.Freeze()
+	w.signal(syscall.SIGTERM)
+	time.Sleep(3 * time.Second) // the fault itself
+	server.Thaw()
+	w.wait().exits(t, 0)
+	if s := status(t, url, "b"); s.Active != 0 || s.Pending+s.Retry != 5 {
+		t.Errorf("it left %+v", s)
+	}
+}
+
 func onceEach(t *testing.T, all []batch.Outcome) {
 	t.Helper()
 	for _, o := range all {

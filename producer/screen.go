@@ -121,28 +121,17 @@ func counts(st *status.Status, total int64) report.Counts {
 	}
 }
 
-// conclude prints the summary and gives the run its exit status. After an error, or when ctx
-// has ended, it asks Redis once.
+// conclude prints the summary and gives the run its exit status. It waits for Redis, but not
+// after an error, or once ctx has ended.
 func (s *screen) conclude(ctx context.Context, client *weir.Client, name string, err error) error {
-	once := err != nil || ctx.Err() != nil
-	if once {
+	ask := s.insist
+	if err != nil || ctx.Err() != nil {
 		soon, cancel := context.WithTimeout(context.Background(), 3*time.Second)
 		defer cancel()
-		ctx = soon
+		ctx, ask = soon, (*weir.Client).Status
 	}
-	var st *status.Status
-	statusErr := retry.Until(ctx, func() (err error) {
-		var broken *batch.ReadError
-		st, err = client.Status(ctx, name)
-		if err != nil && (once || errors.Is(err, batch.ErrNotFound) || errors.As(err, &broken)) {
-			return retry.Permanent(err)
-		}
-		return err
-	}, conn.NewTrouble(s.log, s.common.Redis).Tell)
+	st, statusErr := ask(client, ctx, name)
 	if statusErr != nil {
-		if ctx.Err() != nil {
-			statusErr = context.Cause(ctx)
-		}
 		if err != nil {
 			statusErr = err
 		}
@@ -156,4 +145,19 @@ func (s *screen) conclude(ctx context.Context, client *weir.Client, name string,
 	}
 	s.report.Summary(c, verdict)
 	return status
+}
+
+// insist asks how a batch stands until Redis answers, or ctx ends.
+func (s *screen) insist(client *weir.Client, ctx context.Context, name string) (st *status.Status, err error) {
+	err = retry.Until(ctx, func() (err error) {
+		var broken *batch.ReadError
+		if st, err = client.Status(ctx, name); errors.Is(err, batch.ErrNotFound) || errors.As(err, &broken) {
+			return retry.Permanent(err)
+		}
+		return err
+	}, conn.NewTrouble(s.log, s.common.Redis).Tell)
+	if err != nil && ctx.Err() != nil {
+		err = context.Cause(ctx)
+	}
+	return st, err
 }

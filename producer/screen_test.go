@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"io"
@@ -32,6 +33,12 @@ func TestTheSummaryWaitsForRedis(t *testing.T) {
 
 	says, logs := io.Pipe()
 	defer says.Close()
+	lines := make(chan string, 100)
+	go func() {
+		for log := bufio.NewScanner(says); log.Scan(); {
+			lines <- log.Text()
+		}
+	}()
 	s := newScreen(&cli.Common{Redis: server.URL()}, true)
 	s.open("b")
 	s.log = slog.New(slog.NewTextHandler(logs, nil))
@@ -39,8 +46,11 @@ func TestTheSummaryWaitsForRedis(t *testing.T) {
 	ended := make(chan error, 1)
 	conclude := func(ctx context.Context, err error) { ended <- s.conclude(ctx, client, "b", err) }
 	waits := func() {
-		if _, err := says.Read(make([]byte, 1000)); err != nil {
-			t.Fatal(err)
+		t.Helper()
+		select {
+		case <-lines:
+		case err := <-ended:
+			t.Fatalf("it does not wait: %v", err)
 		}
 	}
 
@@ -67,7 +77,6 @@ func TestTheSummaryWaitsForRedis(t *testing.T) {
 	go conclude(t.Context(), nil)
 	waits()
 	server.Restart()
-	go io.Copy(io.Discard, says)
 	if err := <-ended; err != nil {
 		t.Errorf("it ends with %v", err)
 	}

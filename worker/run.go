@@ -16,9 +16,9 @@ import (
 	"github.com/weir-tasks/weir/tasks"
 )
 
-// graceToLeave is how much longer than --shutdown-timeout the process may take to stop, which
-// is enough wherever it may take leaveIn: no more than 10 s in all with the default, and time
-// to give tasks back with a shorter one.
+// The process may take graceToLeave longer than --shutdown-timeout to stop: with the default
+// no more than 10 s in all. It always has leaveIn, since with a short timeout, too, tasks are
+// to be given back to a Redis that is slow.
 const (
 	graceToLeave = 1500 * time.Millisecond
 	leaveIn      = 9500 * time.Millisecond

@@ -395,7 +395,7 @@ func TestOf100000FailuresAPageComesWithinASecond(t *testing.T) {
 		s.get(path, 200, &p)
 		took := time.Since(began)
 		t.Logf("%s: %v", what, took)
-		if took > 5*time.Second {
+		if took > 5*time.Second { // with the race detector, and others on the machine
 			t.Errorf("%s took %v", what, took)
 		}
 	}

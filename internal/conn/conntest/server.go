@@ -197,8 +197,8 @@ func (s *RealServer) signal(sig os.Signal) {
 }
 
 // FreePort is a port of 127.0.0.1 that nobody listens on, and that is the test's until its
-// end: no other test gets it, of whatever process, and no system gives it to a client as its
-// own port. Who has the UDP port of that number has it.
+// end: no other test gets it, of whatever process, and systems give ports above these to
+// clients. Who has the UDP port of that number has it.
 func FreePort(t testing.TB) int {
 	t.Helper()
 	for range 1000 {
